@@ -83,7 +83,10 @@ class WorkloadSpec:
     """What a developer asks for. Checked at the edge (`broker.routes`), immutable afterwards."""
 
     name: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    """What the `process` backend runs. Exactly one of command and image is given."""
+    image: str | None = None
+    """An OCI image with its own entry point, for nodes with the `container` backend."""
     gpu_model: str | None = None
     """Key of the GPU catalogue, or any model that fits."""
     gpu_count: int = 1
@@ -115,3 +118,8 @@ class WorkloadSpec:
     max_restarts: int = 3
     """After failures and lost nodes; moves do not count."""
     memory_limit_mib: int | None = None
+
+    @property
+    def backend(self) -> str:
+        """What a node must offer to run this."""
+        return "container" if self.image is not None else "process"

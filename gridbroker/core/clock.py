@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from gridbroker.core import ids
@@ -17,6 +17,7 @@ from gridbroker.core import ids
 _RANDOM_BITS = 74
 
 
+@runtime_checkable
 class Clock(Protocol):
     @property
     def factor(self) -> int:

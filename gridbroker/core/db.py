@@ -45,9 +45,11 @@ class Database:
             yield tx
 
     @asynccontextmanager
-    async def as_system(self) -> AsyncIterator[Tx]:
-        """One transaction that sees every organisation's rows."""
+    async def as_system(self, *, repeatable: bool = False) -> AsyncIterator[Tx]:
+        """One transaction that sees every organisation's rows; with `repeatable`, all its statements see one moment."""
         async with self.system.begin() as tx:
+            if repeatable:
+                await tx.execute(_REPEATABLE)
             yield tx
 
     async def close(self) -> None:
@@ -55,6 +57,7 @@ class Database:
         await self.system.dispose()
 
 
+_REPEATABLE = sa.text("set transaction isolation level repeatable read")
 _BIND_ORG = sa.text(f"select set_config('{ORG_SETTING}', :org, true)")
 
 

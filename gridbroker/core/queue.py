@@ -1,10 +1,11 @@
 """Hints: messages that say "look at this row soon". A lost hint costs one sweep interval, never correctness."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 
+@runtime_checkable
 class Queue(Protocol):
     def hint(self, name: str, row_id: UUID) -> None:
         """Announce a row to the actor called `name`, such as "workload.advance". Never blocks, never raises."""

@@ -1,0 +1,171 @@
+"""The API: every context's routes on one Litestar application, behind one gate."""
+
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from litestar import Litestar, Response, get
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import gridbroker
+from gridbroker.app import problems
+from gridbroker.app.bootstrap import Ports, build_ports
+from gridbroker.app.gate import Gate
+from gridbroker.app.hints import DramatiqQueue
+from gridbroker.app.metrics import NODES, WORKLOADS
+from gridbroker.app.rate_limit import RateLimiter
+from gridbroker.broker import repository as broker_repository
+from gridbroker.broker.routes import BROKER_ROUTES
+from gridbroker.broker.service.outlook_cache import OutlookCache
+from gridbroker.core import log
+from gridbroker.core.db import connect
+from gridbroker.core.errors import Unavailable
+from gridbroker.core.settings import Settings, load
+from gridbroker.grid import routes as grid_routes
+from gridbroker.grid.zone import ZONES
+from gridbroker.identity import routes as identity_routes
+from gridbroker.identity.guards import caller_of, public
+from gridbroker.metering import routes as metering_routes
+from gridbroker.pricing.rate_card import list_prices
+from gridbroker.providers import routes as provider_routes
+from gridbroker.providers import service as providers
+from gridbroker.providers.backends.bell import OrdersBell
+from gridbroker.providers.node import Health
+from gridbroker.settlement import routes as settlement_routes
+
+DOCS_ASSETS = "/docs/assets"
+
+
+def create() -> ASGIApp:
+    """The application as the server runs it: settings from the environment."""
+    settings = load()
+    log.configure(settings.log_level, json=settings.log_json)
+    db = connect(settings.app_database_url, settings.system_database_url, settings.database_url)
+    return create_app(build_ports(settings, db, DramatiqQueue(settings.redis_url)))
+
+
+def create_app(ports: Ports) -> Litestar:
+    bell = OrdersBell()
+    dsn = ports.settings.system_database_url or ports.settings.database_url
+
+    async def start() -> None:
+        if dsn is not None:
+            await bell.start(dsn)
+
+    async def stop() -> None:
+        await bell.stop()
+        await ports.db.close()
+
+    def gate(app: ASGIApp) -> ASGIApp:
+        return Gate(app, db=ports.db, clock=ports.clock, limiter=RateLimiter(ports.settings.rate_limit_per_minute))
+
+    return Litestar(
+        route_handlers=[health, ready, metrics, *_routes(), _docs_assets()],
+        dependencies=_dependencies(ports, bell),
+        middleware=[gate],
+        exception_handlers={Exception: problems.handle},
+        on_startup=[start],
+        on_shutdown=[stop],
+        openapi_config=_openapi(ports.settings),
+        request_max_body_size=ports.settings.max_body_bytes,
+        logging_config=None,
+    )
+
+
+@get("/health", guards=[public], tags=["service"])
+async def health() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok", "version": gridbroker.__version__}
+
+
+@get("/ready", guards=[public], tags=["service"])
+async def ready(ports: Ports) -> dict[str, str]:
+    """The database answers too, at the schema of this version or a later one."""
+    try:
+        async with ports.db.as_system() as tx:
+            await tx.execute(sa.text("select 1 from workloads limit 1"))
+    except (OSError, sa.exc.SQLAlchemyError) as error:
+        raise Unavailable("The database is not reachable or not migrated.", headers={"Retry-After": "2"}) from error
+    return {"status": "ready"}
+
+
+@get("/metrics", guards=[public], tags=["service"], media_type=CONTENT_TYPE_LATEST)
+async def metrics(ports: Ports) -> Response[bytes]:
+    """Prometheus metrics: counts only, nothing that belongs to one organisation."""
+    async with ports.db.as_system() as tx:
+        for state, count in (await broker_repository.count_by_state(tx)).items():
+            WORKLOADS.labels(state).set(count)
+        healths = Counter(node.health for node in await providers.snapshot(tx))
+    for health_state in Health:
+        NODES.labels(health_state).set(healths[health_state])
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _routes() -> list[Any]:
+    """Handlers of every context; each names who may call it."""
+    modules = [identity_routes, grid_routes, provider_routes, metering_routes, settlement_routes]
+    return [*(handler for module in modules for handler in module.ROUTES), *BROKER_ROUTES]
+
+
+def _dependencies(ports: Ports, bell: OrdersBell) -> dict[str, Provide]:
+    values: dict[str, Any] = {
+        "ports": ports,
+        "settings": ports.settings,
+        "clock": ports.clock,
+        "db": ports.db,
+        "queue": ports.queue,
+        "blobs": ports.blobs,
+        "signer": ports.signer,
+        "card_rail": ports.card_rail,
+        "payout_rail": ports.payout_rail,
+        "known_zones": frozenset(ZONES),
+        "list_prices": list_prices(),
+        "bell": bell,
+        "outlooks": OutlookCache(ports.db, ports.clock),
+    }
+    provided = {name: Provide(_constant(value), sync_to_thread=False) for name, value in values.items()}
+    return provided | {"caller": Provide(caller_of_request, sync_to_thread=False)}
+
+
+def caller_of_request(request: Any) -> Any:
+    return caller_of(request)
+
+
+def _constant(value: Any) -> Any:
+    def provide() -> Any:
+        return value
+
+    return provide
+
+
+def _openapi(settings: Settings) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Gridbroker",
+        version=gridbroker.__version__,
+        description="Energy-aware compute broker. Every error is application/problem+json with a `code`.",
+        path="/docs",
+        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"key": []}],
+        render_plugins=[
+            SwaggerRenderPlugin(
+                js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+                css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+                standalone_preset_js_url=f"{DOCS_ASSETS}/swagger-ui-standalone-preset.js",
+                path="/",
+            )
+        ],
+    )
+
+
+def _docs_assets() -> Any:
+    """Swagger UI's files from its wheel: the docs page asks nobody but us."""
+    folder = Path(str(resources.files("swagger_ui"))) / "static"
+    return create_static_files_router(path=DOCS_ASSETS, directories=[folder], guards=[public], include_in_schema=False)

@@ -1,0 +1,154 @@
+"""The grid over HTTP: zones with what is known of them now, and recorded signals."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.params import Parameter
+
+from gridbroker.core.clock import Clock
+from gridbroker.core.db import Database
+from gridbroker.core.errors import FieldError, Invalid
+from gridbroker.core.paging import Page
+from gridbroker.grid import service
+from gridbroker.grid.signal import Averaging, Outlook, Quality, Scope, Signal, SignalKind
+from gridbroker.grid.surplus import SurplusFlag, evidence
+from gridbroker.grid.zone import ZONES, Zone, find
+from gridbroker.identity.guards import allow
+from gridbroker.identity.role import PEOPLE, Caller
+
+MAX_RANGE = timedelta(days=31)
+DEFAULT_RANGE = timedelta(days=1)
+
+UNITS = {SignalKind.CARBON_INTENSITY: "gCO2e/kWh", SignalKind.PRICE: "EUR/MWh", SignalKind.RENEWABLE_SHARE: "1"}
+
+
+class SignalView(msgspec.Struct):
+    at: datetime
+    """The value holds for the hour that begins here."""
+    value: float
+    source: str
+    quality: Quality
+    averaging: Averaging
+    scope: Scope
+
+
+class CurrentView(SignalView):
+    unit: str
+    age_s: int
+    """Since the hour began."""
+
+
+class ZoneView(msgspec.Struct):
+    key: str
+    name: str
+    country: str
+    time_zone: str
+    latitude: float
+    longitude: float
+    price_currency: str
+    carbon_intensity: CurrentView | None
+    """The three are null when nothing was told within the last day."""
+    price: CurrentView | None
+    renewable_share: CurrentView | None
+    surplus: list[SurplusFlag]
+    """Evidence in the current hour; empty too when that hour was not observed."""
+
+
+class SeriesView(msgspec.Struct):
+    zone: str
+    kind: SignalKind
+    unit: str
+    data: list[SignalView]
+    """Oldest first; hours that nobody told of are absent."""
+
+
+@get("/api/v1/grid/zones", guards=[allow(*PEOPLE)])
+async def list_zones(caller: Caller, db: Database, clock: Clock) -> Page[ZoneView]:
+    """Every zone and the newest that is known of it. One page."""
+    now = clock.now()
+    async with db.as_org(caller.org_id) as tx:
+        newest = await service.latest(tx, now)
+        outlooks = await service.outlooks(tx, now, horizon_h=0)
+    return Page([_zone(zone, newest, outlooks.get(zone.key), now) for zone in ZONES.values()])
+
+
+@get("/api/v1/grid/signals", guards=[allow(*PEOPLE)])
+async def list_signals(
+    caller: Caller,
+    db: Database,
+    clock: Clock,
+    *,
+    zone: str,
+    kind: SignalKind,
+    start: Annotated[datetime | None, Parameter(query="from")] = None,
+    end: Annotated[datetime | None, Parameter(query="to")] = None,
+) -> SeriesView:
+    """Recorded signals of one zone and kind for the hours that begin in [from, to): at most 31 days, by default the last one."""
+    find(zone)
+    end = clock.now() if end is None else end
+    start = _day_before(end) if start is None else start
+    _check(start, end)
+    async with db.as_org(caller.org_id) as tx:
+        found = await service.series(tx, zone, kind, start, end)
+    return SeriesView(zone, kind, UNITS[kind], [_signal(signal) for signal in found])
+
+
+def _day_before(end: datetime) -> datetime:
+    try:
+        return end - DEFAULT_RANGE
+    except OverflowError:
+        raise _bad_range("/to", "is out of range") from None
+
+
+def _check(start: datetime, end: datetime) -> None:
+    for pointer, at in (("/from", start), ("/to", end)):
+        if at.tzinfo is None:
+            raise _bad_range(pointer, "needs an offset, such as Z for UTC")
+    if start >= end:
+        raise _bad_range("/to", "must lie after from")
+    if end - start > MAX_RANGE:
+        raise _bad_range("/from", f"must lie at most {MAX_RANGE.days} days before to")
+
+
+def _bad_range(pointer: str, detail: str) -> Invalid:
+    return Invalid(f"{pointer.removeprefix('/')} {detail}.", errors=[FieldError(pointer, detail)])
+
+
+def _zone(zone: Zone, newest: dict[tuple[str, SignalKind], Signal], outlook: Outlook | None, now: datetime) -> ZoneView:
+    return ZoneView(
+        key=zone.key,
+        name=zone.name,
+        country=zone.country,
+        time_zone=zone.time_zone,
+        latitude=zone.latitude,
+        longitude=zone.longitude,
+        price_currency=zone.price_currency,
+        carbon_intensity=_current(newest.get((zone.key, SignalKind.CARBON_INTENSITY)), now),
+        price=_current(newest.get((zone.key, SignalKind.PRICE)), now),
+        renewable_share=_current(newest.get((zone.key, SignalKind.RENEWABLE_SHARE)), now),
+        surplus=list(evidence(outlook).flags) if outlook else [],
+    )
+
+
+def _current(signal: Signal | None, now: datetime) -> CurrentView | None:
+    if signal is None:
+        return None
+    return CurrentView(
+        at=signal.at,
+        value=signal.value,
+        source=signal.source,
+        quality=signal.quality,
+        averaging=signal.averaging,
+        scope=signal.scope,
+        unit=UNITS[signal.kind],
+        age_s=int((now - signal.at).total_seconds()),
+    )
+
+
+def _signal(signal: Signal) -> SignalView:
+    return SignalView(signal.at, signal.value, signal.source, signal.quality, signal.averaging, signal.scope)
+
+
+ROUTES = [list_zones, list_signals]

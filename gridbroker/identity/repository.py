@@ -1,0 +1,146 @@
+"""Queries of identity."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from gridbroker.core.db import Tx
+from gridbroker.identity.api_key import ApiKey, Organisation, parse_scopes
+from gridbroker.identity.models import api_keys, idempotency_keys, organisations
+from gridbroker.identity.role import OrganisationKind, Role
+
+_KEY_COLUMNS = [column for column in api_keys.c if column.name != "secret_hash"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    fingerprint: bytes
+    status: int
+    body: bytes
+
+
+async def add_organisation(tx: Tx, organisation: Organisation) -> bool:
+    """False when the name is taken."""
+    result = await tx.execute(
+        insert(organisations)
+        .values(
+            id=organisation.org_id,
+            name=organisation.name,
+            kind=organisation.kind,
+            home_zone=organisation.home_zone,
+            created_at=organisation.created_at,
+        )
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+    return result.rowcount == 1
+
+
+async def find_organisation(tx: Tx, org_id: UUID) -> Organisation | None:
+    row = (await tx.execute(sa.select(organisations).where(organisations.c.id == org_id))).first()
+    return _organisation(row) if row else None
+
+
+async def list_organisations(tx: Tx, before: UUID | None, limit: int) -> list[Organisation]:
+    query = sa.select(organisations).order_by(organisations.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(organisations.c.id < before)
+    return [_organisation(row) for row in await tx.execute(query)]
+
+
+async def add_key(tx: Tx, key: ApiKey, secret_hash: bytes) -> None:
+    await tx.execute(
+        api_keys.insert().values(
+            id=key.key_id,
+            org_id=key.org_id,
+            name=key.name,
+            role=key.role,
+            scopes=list(key.scopes),
+            prefix=key.prefix,
+            secret_hash=secret_hash,
+            node_id=key.node_id,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+        )
+    )
+
+
+async def find_key(tx: Tx, org_id: UUID, key_id: UUID) -> ApiKey | None:
+    row = (await tx.execute(sa.select(*_KEY_COLUMNS).where(api_keys.c.id == key_id, api_keys.c.org_id == org_id))).first()
+    return _key(row) if row else None
+
+
+async def find_key_by_prefix(tx: Tx, prefix: str) -> tuple[ApiKey, bytes] | None:
+    row = (await tx.execute(sa.select(api_keys).where(api_keys.c.prefix == prefix))).first()
+    return (_key(row), row.secret_hash) if row else None
+
+
+async def list_keys(tx: Tx, org_id: UUID, before: UUID | None, limit: int) -> list[ApiKey]:
+    query = sa.select(*_KEY_COLUMNS).where(api_keys.c.org_id == org_id, api_keys.c.node_id.is_(None))
+    if before is not None:
+        query = query.where(api_keys.c.id < before)
+    return [_key(row) for row in await tx.execute(query.order_by(api_keys.c.id.desc()).limit(limit))]
+
+
+async def has_key_of(tx: Tx, role: Role) -> bool:
+    return bool(await tx.scalar(sa.select(sa.exists().where(api_keys.c.role == role))))
+
+
+async def revoke(tx: Tx, *, key_id: UUID | None = None, node_id: UUID | None = None, at: datetime) -> int:
+    """Revoke one key, or all of a node, at a time; never later than a revocation already set."""
+    assert (key_id is None) != (node_id is None), "one of the two"
+    which = api_keys.c.id == key_id if key_id is not None else api_keys.c.node_id == node_id
+    sooner = sa.or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > at)
+    result = await tx.execute(api_keys.update().where(which, sooner).values(revoked_at=at))
+    return result.rowcount
+
+
+async def touch_key(tx: Tx, key_id: UUID, at: datetime) -> None:
+    await tx.execute(api_keys.update().where(api_keys.c.id == key_id).values(last_used_at=at))
+
+
+async def find_answer(tx: Tx, org_id: UUID, key: str) -> StoredAnswer | None:
+    query = sa.select(idempotency_keys.c.fingerprint, idempotency_keys.c.status, idempotency_keys.c.body)
+    row = (await tx.execute(query.where(idempotency_keys.c.org_id == org_id, idempotency_keys.c.key == key))).first()
+    return StoredAnswer(*row) if row else None
+
+
+async def keep_answer(tx: Tx, org_id: UUID, key: str, answer: StoredAnswer) -> bool:
+    """False when another request with the same key committed first."""
+    result = await tx.execute(
+        insert(idempotency_keys)
+        .values(org_id=org_id, key=key, fingerprint=answer.fingerprint, status=answer.status, body=answer.body)
+        .on_conflict_do_nothing()
+    )
+    return result.rowcount == 1
+
+
+async def forget_answers(tx: Tx, older_than_hours: int) -> int:
+    limit = sa.func.clock_timestamp() - sa.func.make_interval(0, 0, 0, 0, older_than_hours)
+    result = await tx.execute(idempotency_keys.delete().where(idempotency_keys.c.created_at < limit))
+    return result.rowcount
+
+
+def _organisation(row: sa.Row[Any]) -> Organisation:
+    return Organisation(
+        org_id=row.id, name=row.name, kind=OrganisationKind(row.kind), home_zone=row.home_zone, created_at=row.created_at
+    )
+
+
+def _key(row: sa.Row[Any]) -> ApiKey:
+    return ApiKey(
+        key_id=row.id,
+        org_id=row.org_id,
+        name=row.name,
+        role=Role(row.role),
+        scopes=parse_scopes(row.scopes),
+        prefix=row.prefix,
+        node_id=row.node_id,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+    )

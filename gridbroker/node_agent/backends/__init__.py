@@ -1,0 +1,1 @@
+"""Ways to run a placement's program on this machine."""
