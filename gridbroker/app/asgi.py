@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from litestar import Litestar, Response, get
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -49,7 +49,13 @@ def create() -> ASGIApp:
     settings = load()
     log.configure(settings.log_level, json=settings.log_json)
     db = connect(settings.app_database_url, settings.system_database_url, settings.database_url)
-    return create_app(build_ports(settings, db, DramatiqQueue(settings.redis_url)))
+    ports = build_ports(settings, db, DramatiqQueue(settings.redis_url))
+    return gated(create_app(ports), ports)
+
+
+def gated(app: ASGIApp, ports: Ports) -> ASGIApp:
+    """The gate stands before routing, so that paths that do not exist pass it too."""
+    return Gate(app, db=ports.db, clock=ports.clock, limiter=RateLimiter(ports.settings.rate_limit_per_minute))
 
 
 def create_app(ports: Ports) -> Litestar:
@@ -64,13 +70,9 @@ def create_app(ports: Ports) -> Litestar:
         await bell.stop()
         await ports.db.close()
 
-    def gate(app: ASGIApp) -> ASGIApp:
-        return Gate(app, db=ports.db, clock=ports.clock, limiter=RateLimiter(ports.settings.rate_limit_per_minute))
-
     return Litestar(
         route_handlers=[health, ready, metrics, *_routes(), _docs_assets()],
         dependencies=_dependencies(ports, bell),
-        middleware=[gate],
         exception_handlers={Exception: problems.handle},
         on_startup=[start],
         on_shutdown=[stop],
@@ -87,7 +89,7 @@ async def health() -> dict[str, str]:
 
 
 @get("/ready", guards=[public], tags=["service"])
-async def ready(ports: Ports) -> dict[str, str]:
+async def ready(ports: NamedDependency[Ports]) -> dict[str, str]:
     """The database answers too, at the schema of this version or a later one."""
     try:
         async with ports.db.as_system() as tx:
@@ -98,7 +100,7 @@ async def ready(ports: Ports) -> dict[str, str]:
 
 
 @get("/metrics", guards=[public], tags=["service"], media_type=CONTENT_TYPE_LATEST)
-async def metrics(ports: Ports) -> Response[bytes]:
+async def metrics(ports: NamedDependency[Ports]) -> Response[bytes]:
     """Prometheus metrics: counts only, nothing that belongs to one organisation."""
     async with ports.db.as_system() as tx:
         for state, count in (await broker_repository.count_by_state(tx)).items():
@@ -159,6 +161,7 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
                 js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
                 css_url=f"{DOCS_ASSETS}/swagger-ui.css",
                 standalone_preset_js_url=f"{DOCS_ASSETS}/swagger-ui-standalone-preset.js",
+                favicon="<link rel='icon' href='data:,'>",
                 path="/",
             )
         ],

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
+import asyncpg
 import httpx
 import redis
-import sqlalchemy as sa
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import SQLAlchemyError
 
 from gridbroker.app import migrate
 from gridbroker.app.embedded.binaries import MissingBinary, postgres_bin, valkey_server
@@ -129,7 +130,7 @@ def _check_valkey(settings: Settings) -> Check:
 def _check_database(url: str) -> Check:
     try:
         revision = migrate.revision(url)
-    except (OSError, sa.exc.SQLAlchemyError, ValueError) as error:
+    except (OSError, asyncpg.PostgresError, SQLAlchemyError, ValueError) as error:
         return Check("postgres", False, _without_url(error), "Correct GRIDBROKER_DATABASE_URL, or start that server.")
     return check_revision(revision, ScriptDirectory(str(resources.files("gridbroker") / "migrations")))
 

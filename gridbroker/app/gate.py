@@ -11,7 +11,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gridbroker.app.metrics import REQUEST_SECONDS
-from gridbroker.app.problems import MEDIA_TYPE, problem_of, translate
+from gridbroker.app.problems import MEDIA_TYPE, REQUEST_ID, problem_of, translate
 from gridbroker.app.rate_limit import RateLimiter
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database
@@ -49,7 +49,7 @@ class Gate:
                     carried[name] = value
             await send(message)
 
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope[REQUEST_ID] = request_id  # type: ignore[typeddict-unknown-key]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:

@@ -67,7 +67,9 @@ def _upgrade(connection: sa.Connection) -> str:
         script = ScriptDirectory.from_config(config)
         current = _current(connection)
         if current is not None and current not in {item.revision for item in script.walk_revisions()}:
-            raise SchemaTooNew(f"The database is at revision {current}, which this version does not know. Install a newer Gridbroker.")
+            raise SchemaTooNew(
+                f"The database is at revision {current}, which this version does not know. Install a newer Gridbroker."
+            )
         command.upgrade(config, "head")
         connection.commit()
     finally:

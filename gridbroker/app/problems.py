@@ -18,6 +18,8 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from gridbroker.core.errors import FieldError, GridbrokerError, Invalid, Malformed, NotFound, TooLarge, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "gridbroker.request_id"
+"""Key of the ASGI scope under which the gate leaves the request's id."""
 TYPE_PREFIX = "https://gridbroker.dev/problems/"
 
 _log = structlog.get_logger()
@@ -88,7 +90,9 @@ def translate(exception: Exception) -> GridbrokerError:
             return GridbrokerError("An unexpected error was logged under this request id.")
 
 
-_DATABASE_DOWN = frozenset({"ConnectionRefusedError", "ConnectionDoesNotExistError", "CannotConnectNowError", "TooManyConnectionsError", "InterfaceError"})
+_DATABASE_DOWN = frozenset(
+    {"ConnectionRefusedError", "ConnectionDoesNotExistError", "CannotConnectNowError", "TooManyConnectionsError", "InterfaceError"}
+)
 
 
 class _MethodNotAllowed(GridbrokerError):
@@ -115,5 +119,4 @@ def _of_http(exception: HTTPException) -> GridbrokerError:
 
 
 def request_id_of(scope: Mapping[str, Any]) -> str:
-    state = scope.get("state") or {}
-    return str(state.get("request_id", ""))
+    return str(scope.get(REQUEST_ID, ""))

@@ -30,7 +30,7 @@ def move_lines(assessment: Assessment) -> tuple[str, ...]:
 def _facts(one: Assessment) -> Iterator[str]:
     yield (
         f"{one.node_name} ({one.zone}), {one.remaining_hours:.2f} h left, here for {one.dwelt_hours:.2f} h"
-        f" (at least {one.min_dwell_hours:.2f} h), move {one.moves + 1} of at most {one.max_moves}"
+        f" (at least {one.min_dwell_hours:.2f} h), {one.moves} of at most {one.max_moves} moves made"
     )
     if one.broken:
         yield f"No longer kept here: {', '.join(one.broken)}"

@@ -210,7 +210,11 @@ def _stopping(facts: WorkloadFacts, now: datetime) -> Action:
         if placement.exit_code == 0 and _end_reason(placement) is EndReason.DONE:
             outcome = WorkloadState.COMPLETED
         return EndPlacement(
-            placement.placement_id, EndReason.STOPPED, placement.reported_ended_at or now, outcome, _STOP_WORDS[facts.stop_requested]
+            placement.placement_id,
+            EndReason.STOPPED,
+            placement.reported_ended_at or now,
+            outcome,
+            _STOP_WORDS[facts.stop_requested],
         )
     if placement.node_lost:
         return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node was lost while stopping")

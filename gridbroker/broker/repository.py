@@ -149,9 +149,7 @@ async def find_workload(tx: Tx, workload_id: UUID, org_id: UUID | None = None) -
     return _workload(row) if row else None
 
 
-async def list_workloads(
-    tx: Tx, org_id: UUID, before: UUID | None, limit: int, state: str | None = None
-) -> list[WorkloadRow]:
+async def list_workloads(tx: Tx, org_id: UUID, before: UUID | None, limit: int, state: str | None = None) -> list[WorkloadRow]:
     query = sa.select(workloads).where(workloads.c.org_id == org_id).order_by(workloads.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(workloads.c.id < before)
@@ -168,7 +166,9 @@ async def request_stop(tx: Tx, workload_id: UUID, org_id: UUID, why: str) -> boo
             workloads.c.id == workload_id,
             workloads.c.org_id == org_id,
             workloads.c.stop_requested.is_(None),
-            workloads.c.state.not_in([WorkloadState.SETTLING, WorkloadState.COMPLETED, WorkloadState.FAILED, WorkloadState.CANCELLED]),
+            workloads.c.state.not_in(
+                [WorkloadState.SETTLING, WorkloadState.COMPLETED, WorkloadState.FAILED, WorkloadState.CANCELLED]
+            ),
         )
         .values(stop_requested=why)
     )

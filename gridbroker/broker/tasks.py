@@ -26,7 +26,6 @@ from gridbroker.core.db import Database, Tx
 from gridbroker.core.errors import GridbrokerError
 from gridbroker.core.queue import Queue
 from gridbroker.core.settings import Settings
-from gridbroker.providers.backends.agent import AgentBackend
 from gridbroker.providers.lease import LeaseConflict
 from gridbroker.settlement.data_integrity import Signer
 
@@ -132,11 +131,11 @@ async def _route(ports: BrokerPorts, claim: Claim, loaded: Loaded) -> None:
         )
         route = ask(market, loaded.workload.spec, question)
         async with ports.db.as_system() as tx:
-            await placing.routed(tx, ports.clock, AgentBackend(ports.db), claim, loaded, market, question, route)
+            await placing.routed(tx, ports.clock, claim, loaded, market, question, route)
 
 
 async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan.Action) -> None:
-    clock, backend = ports.clock, AgentBackend(ports.db)
+    clock = ports.clock
     woken: list[UUID] = []
     hints: list[tuple[str, UUID]] = []
     async with ports.db.as_system() as tx:
@@ -146,11 +145,11 @@ async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan
             case plan.MarkRunning():
                 await placing.running(tx, clock, claim, loaded, action, timedelta(seconds=ports.settings.review_interval_s))
             case plan.Stop():
-                await placing.stopping(tx, clock, backend, claim, loaded, action)
+                await placing.stopping(tx, clock, claim, loaded, action)
             case plan.Switch():
-                woken = await _wake(tx, await placing.switched(tx, clock, backend, claim, loaded, action))
+                woken = await _wake(tx, await placing.switched(tx, clock, claim, loaded, action))
             case plan.EndPlacement():
-                woken = await _wake(tx, await closing.end_placement(tx, clock, backend, claim, loaded, action))
+                woken = await _wake(tx, await closing.end_placement(tx, clock, claim, loaded, action))
             case plan.Finish():
                 await closing.finish(tx, clock, claim, loaded, action)
             case plan.Settle():

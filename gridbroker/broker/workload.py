@@ -31,7 +31,9 @@ ENDED = frozenset({WorkloadState.COMPLETED, WorkloadState.FAILED, WorkloadState.
 LEGAL_MOVES: dict[WorkloadState, frozenset[WorkloadState]] = {
     WorkloadState.SUBMITTED: frozenset({WorkloadState.WAITING, WorkloadState.STARTING, WorkloadState.SETTLING}),
     WorkloadState.WAITING: frozenset({WorkloadState.STARTING, WorkloadState.SETTLING}),
-    WorkloadState.STARTING: frozenset({WorkloadState.RUNNING, WorkloadState.WAITING, WorkloadState.STOPPING, WorkloadState.SETTLING}),
+    WorkloadState.STARTING: frozenset(
+        {WorkloadState.RUNNING, WorkloadState.WAITING, WorkloadState.STOPPING, WorkloadState.SETTLING}
+    ),
     WorkloadState.RUNNING: frozenset(
         {WorkloadState.MIGRATING, WorkloadState.STOPPING, WorkloadState.WAITING, WorkloadState.SETTLING}
     ),

@@ -71,7 +71,9 @@ class FolderBlobs:
 
     def _path(self, owner: UUID, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise Invalid("A blob is named by its SHA-256 in lower-case hexadecimal.", errors=[FieldError("/sha256", "not a SHA-256")])
+            raise Invalid(
+                "A blob is named by its SHA-256 in lower-case hexadecimal.", errors=[FieldError("/sha256", "not a SHA-256")]
+            )
         return self._folder / str(owner) / sha256
 
 
@@ -87,5 +89,7 @@ async def _write(path: Path, sha256: str, body: AsyncIterator[bytes], max_bytes:
         file.flush()
         os.fsync(file.fileno())
     if digest.hexdigest() != sha256:
-        raise HashMismatch(f"These {size} bytes hash to {digest.hexdigest()}.", errors=[FieldError("/sha256", "does not match the body")])
+        raise HashMismatch(
+            f"These {size} bytes hash to {digest.hexdigest()}.", errors=[FieldError("/sha256", "does not match the body")]
+        )
     return size

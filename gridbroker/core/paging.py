@@ -36,7 +36,9 @@ def decode_cursor(cursor: str | None) -> UUID | None:
     try:
         return UUID(bytes=base64.urlsafe_b64decode(cursor.encode() + b"=="))
     except (binascii.Error, ValueError):
-        raise BadCursor("Pass next_cursor of an earlier answer unchanged.", errors=[FieldError("/cursor", "not a cursor")]) from None
+        raise BadCursor(
+            "Pass next_cursor of an earlier answer unchanged.", errors=[FieldError("/cursor", "not a cursor")]
+        ) from None
 
 
 def page(items: Sequence[T], limit: int, id_of: Callable[[T], UUID]) -> Page[T]:

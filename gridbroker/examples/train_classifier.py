@@ -129,7 +129,7 @@ def main() -> None:
     job = Job(checkpoint_dir=options.checkpoint_dir)
     examples = spirals(options.seed)
     state = State.load(job.resume_from) if job.resume_from else State.fresh(options.seed)
-    print(f"training from step {state.step} of {options.steps}" + (f", resumed from {job.resume_from.name}" if job.resume_from else ""))
+    print(f"{'resuming' if job.resume_from else 'training'} from step {state.step} of {options.steps}")
     started_s, first = time.monotonic(), state.step
     for step in job.steps(options.steps, start=state.step):
         train_step(state, examples)

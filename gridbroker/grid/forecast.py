@@ -40,11 +40,6 @@ class Forecast:
     method: Method
     estimated: bool
     """The current hour, or an hour that the pattern rests on, was missing and filled."""
-    error_ratio: float
-    """Sum of the absolute errors over the sum of the absolute values, of the same rule up to a day ahead within this very past.
-
-    Between 0.01 and 1; 0.15 where it could not be measured.
-    """
 
 
 def forecast(history: Sequence[float | None], horizon_h: int, *, floor: float | None = None) -> Forecast | None:
@@ -53,11 +48,10 @@ def forecast(history: Sequence[float | None], horizon_h: int, *, floor: float | 
     A missing hour takes the value of the same hour a day before (or, within the first day, of the hour before). Values below
     `floor` are raised to it. Returns None when nothing was observed within the last 24 hours.
     """
-    newest = next((index for index in reversed(range(len(history))) if history[index] is not None), None)
-    if newest is None or len(history) - 1 - newest > MAX_LAG_H:
+    observed = _from_first_to_last(history)
+    lag_h = _lag_h(history)
+    if lag_h is None or lag_h > MAX_LAG_H:
         return None
-    lag_h = len(history) - 1 - newest
-    observed = _without_leading_gap(history[: newest + 1])
     series = _filled(observed)
     expected = [_expect(series, len(series) - 1, lag_h + hour) for hour in range(horizon_h + 1)]
     return Forecast(
@@ -65,13 +59,39 @@ def forecast(history: Sequence[float | None], horizon_h: int, *, floor: float | 
         lag_h=lag_h,
         method=Method.SEASONAL_NAIVE if len(series) > PERIOD_H else Method.PERSISTENCE,
         estimated=lag_h > 0 or None in observed[-(PERIOD_H + 1) :],
-        error_ratio=_error_ratio(observed, series),
     )
 
 
-def _without_leading_gap(history: Sequence[float | None]) -> Sequence[float | None]:
-    first = next(index for index, value in enumerate(history) if value is not None)
-    return history[first:]
+def error_ratio(history: Sequence[float | None]) -> float:
+    """How far the rule misses, measured on this very past: each observed hour, forecast from each of the 24 hours before it.
+
+    The sum of the absolute errors over the sum of the absolute values, between 0.01 and 1; 0.15 where fewer than 24 comparisons
+    can be made.
+    """
+    observed = _from_first_to_last(history)
+    series = _filled(observed)
+    first_origin = PERIOD_H if len(series) > PERIOD_H else 0
+    compared, error, size = 0, 0.0, 0.0
+    for origin in range(first_origin, len(series) - 1):
+        for index in range(origin + 1, min(origin + PERIOD_H + 1, len(series))):
+            actual = observed[index]
+            if actual is not None:
+                compared += 1
+                error += abs(_expect(series, origin, index - origin) - actual)
+                size += abs(actual)
+    if compared < MIN_COMPARISONS or size == 0:
+        return DEFAULT_ERROR_RATIO
+    return min(MOST_ERROR_RATIO, max(LEAST_ERROR_RATIO, error / size))
+
+
+def _lag_h(history: Sequence[float | None]) -> int | None:
+    return next((lag for lag in range(len(history)) if history[-1 - lag] is not None), None)
+
+
+def _from_first_to_last(history: Sequence[float | None]) -> Sequence[float | None]:
+    """Without the gaps before the first observation and after the last."""
+    present = [index for index, value in enumerate(history) if value is not None]
+    return history[present[0] : present[-1] + 1] if present else ()
 
 
 def _filled(observed: Sequence[float | None]) -> list[float]:
@@ -87,18 +107,3 @@ def _expect(series: Sequence[float], origin: int, ahead_h: int) -> float:
         return series[origin]
     pattern = series[origin - PERIOD_H + 1 + (ahead_h - 1) % PERIOD_H]
     return pattern + FADING**ahead_h * (series[origin] - series[origin - PERIOD_H])
-
-
-def _error_ratio(observed: Sequence[float | None], series: Sequence[float]) -> float:
-    first_origin = PERIOD_H if len(series) > PERIOD_H else 0
-    compared, error, size = 0, 0.0, 0.0
-    for origin in range(first_origin, len(series) - 1):
-        for index in range(origin + 1, min(origin + PERIOD_H + 1, len(series))):
-            actual = observed[index]
-            if actual is not None:
-                compared += 1
-                error += abs(_expect(series, origin, index - origin) - actual)
-                size += abs(actual)
-    if compared < MIN_COMPARISONS or size == 0:
-        return DEFAULT_ERROR_RATIO
-    return min(MOST_ERROR_RATIO, max(LEAST_ERROR_RATIO, error / size))

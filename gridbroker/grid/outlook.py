@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from gridbroker.grid.forecast import PERIOD_H, Forecast, Method, forecast
+from gridbroker.grid.forecast import PERIOD_H, Method, error_ratio, forecast
 from gridbroker.grid.knowledge import origin
 from gridbroker.grid.signal import Outlook, Quality, Signal, SignalKind
 
@@ -20,13 +20,15 @@ def outlook(zone: str, from_hour: datetime, histories: Mapping[SignalKind, Seque
     within the last day; a price that is unknown is an empty series, a renewable share that is unknown is None.
     """
     signals = _of_newest_origin(histories.get(SignalKind.CARBON_INTENSITY, ()))
-    intensity = _forecast(signals, from_hour, horizon_h, floor=0.0)
+    history = _hourly(signals, from_hour)
+    intensity = forecast(history, horizon_h, floor=0.0)
     if intensity is None:
         return None
+    prices = _hourly(_of_newest_origin(histories.get(SignalKind.PRICE, ())), from_hour)
+    shares = _hourly(_of_newest_origin(histories.get(SignalKind.RENEWABLE_SHARE, ())), from_hour)
+    price, share = forecast(prices, horizon_h), forecast(shares, 0, floor=0.0)
     newest = signals[-1]
-    price = _forecast(_of_newest_origin(histories.get(SignalKind.PRICE, ())), from_hour, horizon_h)
-    share = _forecast(_of_newest_origin(histories.get(SignalKind.RENEWABLE_SHARE, ())), from_hour, 0, floor=0.0)
-    modelled = newest.quality is Quality.MODELLED and intensity.method is Method.SEASONAL_NAIVE
+    repeats = newest.quality is Quality.MODELLED and intensity.method is Method.SEASONAL_NAIVE
     return Outlook(
         zone=zone,
         from_hour=from_hour,
@@ -36,8 +38,8 @@ def outlook(zone: str, from_hour: datetime, histories: Mapping[SignalKind, Seque
         observed_at=newest.at,
         source=newest.source,
         quality=Quality.ESTIMATED if intensity.estimated and newest.quality is Quality.MEASURED else newest.quality,
-        method=Method.TYPICAL_DAY if modelled else intensity.method,
-        error_ratio=0.0 if modelled else intensity.error_ratio,
+        method=Method.TYPICAL_DAY if repeats else intensity.method,
+        error_ratio=0.0 if repeats else error_ratio(history),
     )
 
 
@@ -48,8 +50,8 @@ def _of_newest_origin(signals: Sequence[Signal]) -> Sequence[Signal]:
     return [signal for signal in signals if origin(signal.source) == newest]
 
 
-def _forecast(signals: Sequence[Signal], from_hour: datetime, horizon_h: int, *, floor: float | None = None) -> Forecast | None:
+def _hourly(signals: Sequence[Signal], from_hour: datetime) -> list[float | None]:
     values: list[float | None] = [None] * HISTORY_H
     for signal in signals:
         values[HISTORY_H - 1 - (from_hour - signal.at) // HOUR] = signal.value
-    return forecast(values, horizon_h, floor=floor)
+    return values

@@ -70,7 +70,7 @@ async def list_zones(caller: Caller, db: Database, clock: Clock) -> Page[ZoneVie
     now = clock.now()
     async with db.as_org(caller.org_id) as tx:
         newest = await service.latest(tx, now)
-        outlooks = await service.outlooks(tx, now, horizon_h=0)
+        outlooks = await service.outlooks(tx, now)
     return Page([_zone(zone, newest, outlooks.get(zone.key), now) for zone in ZONES.values()])
 
 

@@ -1,6 +1,6 @@
 """Use cases of grid: recording what sources tell, and answering from what is known."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -45,10 +45,31 @@ async def refresh(tx: Tx, signals: Sequence[Signal], now: datetime) -> int:
 async def outlooks(tx: Tx, now: datetime, *, horizon_h: int = HORIZON_H, snapshot: str | None = None) -> dict[str, Outlook]:
     """Every zone of which something is known within the last day, by key, as it was known at `now` (and in `snapshot`)."""
     from_hour = hour_floor(now)
-    start = from_hour - (HISTORY_H - 1) * HOUR
-    found = await repository.signals(tx, start, from_hour + HOUR, kinds=list(SignalKind), snapshot=snapshot)
+    start, end = from_hour - (HISTORY_H - 1) * HOUR, from_hour + HOUR
+    content = await repository.fingerprint(tx, start, end, snapshot)
+    found = _recall(from_hour, horizon_h, content)
+    if found is None:
+        signals = await repository.signals(tx, start, end, kinds=list(SignalKind), snapshot=snapshot)
+        found = _outlooks(signals, from_hour, horizon_h)
+        # Rows are only ever added: the same content before and after is what was read between.
+        if content == await repository.fingerprint(tx, start, end, snapshot):
+            _recent_outlooks.append(((from_hour, horizon_h, content), found))
+    return dict(found)
+
+
+def _recall(from_hour: datetime, horizon_h: int, content: tuple[int, int]) -> dict[str, Outlook] | None:
+    wanted = (from_hour, horizon_h, content)
+    return next((known for key, known in tuple(_recent_outlooks) if key == wanted), None)
+
+
+_recent_outlooks: deque[tuple[tuple[datetime, int, tuple[int, int]], dict[str, Outlook]]] = deque(maxlen=8)
+"""Outlooks by the content that they were built from. The same content gives the same outlooks, so none of these is ever stale;
+they spare the hot path of routing what changes once an hour."""
+
+
+def _outlooks(signals: Sequence[Signal], from_hour: datetime, horizon_h: int) -> dict[str, Outlook]:
     histories: defaultdict[str, defaultdict[SignalKind, list[Signal]]] = defaultdict(lambda: defaultdict(list))
-    for signal in found:
+    for signal in signals:
         histories[signal.zone][signal.kind].append(signal)
     built = (outlook(zone, from_hour, histories[zone], horizon_h) for zone in ZONES if zone in histories)
     return {one.zone: one for one in built if one is not None}

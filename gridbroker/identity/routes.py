@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
@@ -19,7 +20,7 @@ from gridbroker.identity.idempotency import once
 from gridbroker.identity.role import PEOPLE, Caller, OrganisationKind, Role, Scope
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 
 
 class NewOrganisation(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,7 +76,7 @@ class WhoAmI(msgspec.Struct):
 
 
 @get("/api/v1/whoami", guards=[allow(*PEOPLE)])
-async def whoami(caller: Caller, db: Database) -> WhoAmI:
+async def whoami(caller: NamedDependency[Caller], db: NamedDependency[Database]) -> WhoAmI:
     async with db.as_org(caller.org_id) as tx:
         mine = await service.organisation(tx, caller.org_id)
     return WhoAmI(_organisation(mine), caller.role, tuple(sorted(caller.scopes)), caller.key_id)
@@ -83,27 +84,27 @@ async def whoami(caller: Caller, db: Database) -> WhoAmI:
 
 @post("/api/v1/organisations", guards=[allow(Role.ADMIN)])
 async def create_organisation(
-    data: NewOrganisation,
+    data: JSONBody[NewOrganisation],
     request: Request[Any, Any, Any],
-    caller: Caller,
-    db: Database,
-    clock: Clock,
-    known_zones: frozenset[str],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    known_zones: NamedDependency[frozenset[str]],
 ) -> Response[bytes]:
     if data.home_zone is not None and data.home_zone not in known_zones:
-        raise Invalid("home_zone is not a known zone.", errors=[FieldError("/home_zone", f"one of {', '.join(sorted(known_zones))}")])
+        raise Invalid(
+            "home_zone is not a known zone.", errors=[FieldError("/home_zone", f"one of {', '.join(sorted(known_zones))}")]
+        )
 
     async def create(tx: Tx) -> OrganisationView:
-        return _organisation(
-            await service.create_organisation(tx, clock, name=data.name, kind=data.kind, home_zone=data.home_zone)
-        )
+        return _organisation(await service.create_organisation(tx, clock, name=data.name, kind=data.kind, home_zone=data.home_zone))
 
     return await once(db, request, caller, create, transaction=lambda _org: db.as_system())
 
 
 @get("/api/v1/organisations", guards=[allow(Role.ADMIN)])
 async def list_organisations(
-    db: Database, cursor: str | None = None, limit: Limit = DEFAULT_LIMIT
+    db: NamedDependency[Database], cursor: FromQuery[str | None] = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[OrganisationView]:
     async with db.as_system() as tx:
         found = await repository.list_organisations(tx, decode_cursor(cursor), limit + 1)
@@ -112,7 +113,11 @@ async def list_organisations(
 
 @post("/api/v1/keys", guards=[allow(*PEOPLE)])
 async def create_key(
-    data: NewKey, request: Request[Any, Any, Any], caller: Caller, db: Database, clock: Clock
+    data: JSONBody[NewKey],
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
 ) -> Response[bytes]:
     org_id = _target_org(caller, data)
     expires_at = clock.wall() + timedelta(days=data.expires_in_days) if data.expires_in_days else None
@@ -129,7 +134,10 @@ async def create_key(
 
 @get("/api/v1/keys", guards=[allow(*PEOPLE)])
 async def list_keys(
-    caller: Caller, db: Database, cursor: str | None = None, limit: Limit = DEFAULT_LIMIT
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    cursor: FromQuery[str | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[KeyView]:
     async with db.as_org(caller.org_id) as tx:
         found = await repository.list_keys(tx, caller.org_id, decode_cursor(cursor), limit + 1)
@@ -138,7 +146,12 @@ async def list_keys(
 
 @post("/api/v1/keys/{key_id:uuid}/rotate", guards=[allow(*PEOPLE)])
 async def rotate_key(
-    key_id: UUID, data: Rotation, request: Request[Any, Any, Any], caller: Caller, db: Database, clock: Clock
+    key_id: FromPath[UUID],
+    data: JSONBody[Rotation],
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
 ) -> Response[bytes]:
     async def create(tx: Tx) -> CreatedKeyView:
         created = await service.rotate_key(tx, clock, caller.org_id, key_id, timedelta(minutes=data.overlap_minutes))
@@ -148,7 +161,12 @@ async def rotate_key(
 
 
 @post("/api/v1/keys/{key_id:uuid}/revoke", guards=[allow(*PEOPLE)], status_code=204)
-async def revoke_key(key_id: UUID, caller: Caller, db: Database, clock: Clock) -> None:
+async def revoke_key(
+    key_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+) -> None:
     async with db.as_org(caller.org_id) as tx:
         await service.revoke_key(tx, clock, caller.org_id, key_id)
 
@@ -156,7 +174,9 @@ async def revoke_key(key_id: UUID, caller: Caller, db: Database, clock: Clock) -
 def _target_org(caller: Caller, data: NewKey) -> UUID:
     if data.org_id is None or data.org_id == caller.org_id:
         if data.role is not caller.role and caller.role not in (Role.ADMIN, *_MAY_GIVE.get(data.role, ())):
-            raise Invalid("You can create keys of your own role, and finance keys.", errors=[FieldError("/role", "not yours to give")])
+            raise Invalid(
+                "You can create keys of your own role, and finance keys.", errors=[FieldError("/role", "not yours to give")]
+            )
         return caller.org_id
     if caller.role is not Role.ADMIN:
         raise Invalid("Only admins create keys for another organisation.", errors=[FieldError("/org_id", "not your organisation")])

@@ -25,9 +25,7 @@ async def create_organisation(
     tx: Tx, clock: Clock, *, name: str, kind: OrganisationKind, home_zone: str | None = None
 ) -> Organisation:
     """System role. Raises NameTaken."""
-    organisation = Organisation(
-        org_id=clock.new_id(), name=name, kind=kind, home_zone=home_zone, created_at=clock.wall()
-    )
+    organisation = Organisation(org_id=clock.new_id(), name=name, kind=kind, home_zone=home_zone, created_at=clock.wall())
     if not await repository.add_organisation(tx, organisation):
         raise NameTaken(f"Choose another name than {name!r}.")
     return organisation
@@ -77,9 +75,7 @@ async def rotate_key(tx: Tx, clock: Clock, org_id: UUID, key_id: UUID, overlap: 
     old = await _own_key(tx, org_id, key_id)
     if not is_valid(old.expires_at, old.revoked_at, clock.wall()):
         raise Conflict("This key is revoked or expired already; create a new one.")
-    created = await create_key(
-        tx, clock, org_id=org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at
-    )
+    created = await create_key(tx, clock, org_id=org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at)
     until = clock.wall() + min(overlap, MAX_ROTATION_OVERLAP)
     await repository.revoke(tx, key_id=key_id, at=until)
     return created
@@ -129,6 +125,4 @@ def _prefix(secret: str) -> str:
 
 
 def _refused() -> Unauthenticated:
-    return Unauthenticated(
-        "This key is unknown, revoked or expired.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    )
+    return Unauthenticated("This key is unknown, revoked or expired.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})

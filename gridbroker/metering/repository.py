@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from gridbroker.core.db import Tx
 from gridbroker.core.ids import derive
-from gridbroker.metering.models import meter_events, statements
 from gridbroker.metering.body import from_body, to_body
+from gridbroker.metering.models import meter_events, statements
 from gridbroker.metering.sample import Reading
 from gridbroker.metering.statement import Statement
 from gridbroker.node_agent.protocol import EnergyKind

@@ -58,9 +58,19 @@ log = logging.getLogger(__name__)
 def run(config: AgentConfig, stop: threading.Event | None = None) -> int:
     """Runs until SIGTERM, SIGINT or `stop`; the exit code. Handles signals when called in the main thread."""
     stop = stop or threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _setting(stop))
+    if threading.current_thread() is not threading.main_thread():
+        return _run(config, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _setting(stop))
+    # Handlers run in the main thread, so it must never be inside the event that they set: that would be waiting for itself.
+    codes: list[int] = []
+    worker = threading.Thread(target=lambda: codes.append(_run(config, stop)), name="agent")
+    worker.start()
+    worker.join()
+    return codes[0] if codes else EXIT_CRASHED
+
+
+def _run(config: AgentConfig, stop: threading.Event) -> int:
     try:
         with credentials.lock(check(config).state_dir):
             return _run_locked(config, stop)

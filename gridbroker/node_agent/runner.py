@@ -1,14 +1,12 @@
 """One placement, from order to exit report: a thread that starts or adopts its program, reads it and watches its checkpoints."""
 
-import contextlib
 import logging
 import os
-import selectors
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -16,12 +14,13 @@ from pathlib import Path
 
 from gridbroker.node_agent import checkpoint
 from gridbroker.node_agent.backends import process
-from gridbroker.node_agent.backends.process import CannotStart, Limits, RunningProgram
+from gridbroker.node_agent.backends.process import KILLED, CannotStart, Limits, RunningProgram
 from gridbroker.node_agent.checkpoint import BadCheckpoint
 from gridbroker.node_agent.client import Client, Refused
 from gridbroker.node_agent.clock import GridClock, rfc3339
+from gridbroker.node_agent.console import TICK_S, Console, Line, Wake
 from gridbroker.node_agent.journal import Entry, Journal, LocalState
-from gridbroker.node_agent.output import LineSplitter, parse_progress
+from gridbroker.node_agent.output import parse_progress
 from gridbroker.node_agent.protocol import Order, ReportKind
 from gridbroker.node_agent.reconcile import Key
 from gridbroker.node_agent.restore import Interrupted, restore
@@ -29,12 +28,7 @@ from gridbroker.node_agent.sampler import Meter
 from gridbroker.node_agent.spool import MAX_UNSENT_LOG_BYTES, Spool
 
 EXIT_RESUME_ME = 75
-TICK_S = 0.2
-SILENT_TICK_S = 0.02
-"""When both pipes have ended the program is about to, or already gone."""
 PROGRESS_INTERVAL_S = 1.0
-DRAIN_S = 1.0
-READ_BYTES = 64 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +92,7 @@ class Runner:
         self._done_wish = self._wish
         self._kill_at = entry.kill_at
         self._reason: str | None = None
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = Wake()
 
     # From other threads -------------------------------------------------------------------------------------------------------
 
@@ -119,9 +113,7 @@ class Runner:
     def _want(self, wish: Wish) -> None:
         with self._wish_lock:
             self._wish = max(self._wish, wish)
-        # A full pipe has woken it already; a closed one has nobody to wake.
-        with contextlib.suppress(OSError):
-            os.write(self._wake_writer, b"!")
+        self._wake.now()
 
     # The placement's own thread -----------------------------------------------------------------------------------------------
 
@@ -132,8 +124,7 @@ class Runner:
                 self._report_running(self._site.meter.last_seen(self._order.gpu_indices) or self._site.clock.now())
             self._watch(program)
             self._finish(program)
-        for end in (self._wake_reader, self._wake_writer):
-            os.close(end)
+        self._wake.close()
         self._site.on_end(self.key)
 
     def _begin(self) -> RunningProgram | None:
@@ -198,24 +189,18 @@ class Runner:
 
     def _watch(self, program: RunningProgram) -> None:
         """Until it is dead and its output read."""
-        splitters = {name: LineSplitter() for name in program.pipes}
-        open_pipes = set(program.pipes)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_reader, selectors.EVENT_READ, "wake")
-            while program.is_alive():
-                self._follow_wish(program)
-                self._hold_back(selector, program, open_pipes)
-                self._read(selector, splitters, open_pipes, TICK_S if open_pipes else SILENT_TICK_S)
-                self._tick(program)
-            program.kill_stragglers()
-            self._reason = self._reason or (None if program.ended_wall_s() or not self._adopted else _UNKNOWN_END)
-            # What a dead program wrote is read even past the bound; it is at most what two pipes hold.
-            for name in open_pipes:
-                _listen(selector, program.pipes[name], name)
-            deadline = time.monotonic() + DRAIN_S
-            while open_pipes and time.monotonic() < deadline:
-                self._read(selector, splitters, open_pipes, SILENT_TICK_S)
-        self._take_lines([(name, line) for name, splitter in splitters.items() for line in splitter.finish()])
+        console = Console(program.pipes, self._wake)
+        while program.is_alive():
+            self._follow_wish(program)
+            self._take_lines(console.read(hold_back=self._is_full()))
+            self._tick(program)
+        program.kill_stragglers()
+        # Read even past the bound: it is at most what two pipes hold.
+        self._take_lines(console.drain())
+
+    def _is_full(self) -> bool:
+        """Too much is unsent. A program that is to stop must not be made to wait, though."""
+        return self._wish is Wish.RUN and self._site.spool.log_bytes(self._order.placement_id) > MAX_UNSENT_LOG_BYTES
 
     def _follow_wish(self, program: RunningProgram) -> None:
         wish, kill_at = self._wish, self._kill_at
@@ -231,30 +216,7 @@ class Runner:
             self._reason = self._reason or "killed by order"
             program.signal(signal.SIGKILL)
 
-    def _hold_back(self, selector: selectors.BaseSelector, program: RunningProgram, open_pipes: set[str]) -> None:
-        """Does not read while too much is unsent: the program then waits at its full pipe. A stopping one must not wait."""
-        is_full = self._wish is Wish.RUN and self._site.spool.log_bytes(self._order.placement_id) > MAX_UNSENT_LOG_BYTES
-        for name in open_pipes:
-            if is_full:
-                _ignore(selector, program.pipes[name])
-            else:
-                _listen(selector, program.pipes[name], name)
-
-    def _read(
-        self, selector: selectors.BaseSelector, splitters: dict[str, LineSplitter], open_pipes: set[str], wait_s: float
-    ) -> None:
-        lines: list[tuple[str, str]] = []
-        for event, _ in selector.select(wait_s):
-            chunk = _read_some(event.fd)
-            if event.data == "wake" or chunk is None:
-                continue
-            if not chunk:
-                selector.unregister(event.fd)
-                open_pipes.discard(event.data)
-            lines += [(event.data, line) for line in splitters[event.data].feed(chunk)]
-        self._take_lines(lines)
-
-    def _take_lines(self, lines: list[tuple[str, str]]) -> None:
+    def _take_lines(self, lines: Sequence[Line]) -> None:
         texts: list[tuple[str, str, str]] = []
         at = rfc3339(self._site.clock.now())
         for stream, line in lines:
@@ -303,17 +265,19 @@ class Runner:
         self.is_running = False
         wall_s = program.ended_wall_s()
         code = program.end()
+        is_unknown = wall_s is None and self._adopted is not None and self._reason is None
         if wall_s is not None:
             ended_at = site.clock.grid_at(datetime.fromtimestamp(wall_s, UTC))
         else:
             # Nobody saw it end while the agent was down: bill what was last seen, not what might have been.
-            ended_at = site.meter.last_seen(self._order.gpu_indices) if self._reason == _UNKNOWN_END else None
+            ended_at = site.meter.last_seen(self._order.gpu_indices) if is_unknown else None
+        reason = _UNKNOWN_END if is_unknown else self._reason if code == KILLED else None
         self._take_checkpoint()
         if self._dropped_lines:
             text = f"gridbroker: {self._dropped_lines} lines were dropped: the broker was not reachable"
             site.spool.add_logs(*self.key, [(rfc3339(site.clock.now()), "stderr", text)])
         at = site.meter.release(self._order.gpu_indices, ended_at)
-        self._end(ReportKind.EXITED, at=at, exit_code=code, reason=self._reason)
+        self._end(ReportKind.EXITED, at=at, exit_code=code, reason=reason)
 
     def _end_unstarted(self) -> None:
         """It was to stop before it started: nothing was done, so what it was to resume from still stands."""
@@ -368,21 +332,3 @@ def program_environment(
     path = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)])
     ordered = {name: value for name, value in order.environment.items() if not name.startswith("GRIDBROKER_")}
     return {**base, "PATH": path, **own, **ordered, **contract}
-
-
-def _read_some(descriptor: int) -> bytes | None:
-    """None when nothing is there after all; empty at the end."""
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except BlockingIOError:
-        return None
-
-
-def _listen(selector: selectors.BaseSelector, descriptor: int, name: str) -> None:
-    if descriptor not in selector.get_map():
-        selector.register(descriptor, selectors.EVENT_READ, name)
-
-
-def _ignore(selector: selectors.BaseSelector, descriptor: int) -> None:
-    if descriptor in selector.get_map():
-        selector.unregister(descriptor)

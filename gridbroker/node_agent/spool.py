@@ -6,7 +6,7 @@ written before it are delivered.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Row
 
@@ -32,6 +32,8 @@ MAX_UNSENT_LOG_BYTES = 4 * 1024 * 1024
 MAX_UNSENT_SAMPLES = 100_000
 """Beyond this every second unsent sample goes; the counter in the others still holds all the energy."""
 
+_INSERT = "insert into messages (lane, kind, placement_id, epoch, body, bytes) values (?, ?, ?, ?, ?, ?)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -46,8 +48,9 @@ class Batch:
 
 
 class Spool:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, max_unsent_samples: int = MAX_UNSENT_SAMPLES) -> None:
         self.store = store
+        self._max_unsent_samples = max_unsent_samples
         found = store.rows("select lane, sum(bytes) as bytes from messages where kind = 'log' group by lane")
         self._log_bytes: dict[str, int] = {row["lane"]: row["bytes"] for row in found}
         self._unsent_samples: int = store.rows("select count(*) as n from messages where lane = ?", SAMPLES_LANE)[0]["n"]
@@ -61,17 +64,20 @@ class Spool:
             for sample in samples:
                 self._add(SAMPLES_LANE, kind, "", 0, codec.encode(sample))
             self._unsent_samples += len(samples)
-            if self._unsent_samples > MAX_UNSENT_SAMPLES:
+            if self._unsent_samples > self._max_unsent_samples:
                 self._thin_samples()
 
-    def add_logs(self, placement_id: str, epoch: int, lines: Iterable[tuple[str, str, str]]) -> None:
+    def add_logs(self, placement_id: str, epoch: int, lines: Sequence[tuple[str, str, str]]) -> None:
         """`lines` are (at, stream, text)."""
         lane = PLACEMENT_LANE + placement_id
-        with self.store.tx():
-            for at, stream, text in lines:
-                line = LogLine(seq=self.store.count(f"log:{placement_id}"), at=at, stream=stream, text=text)
-                size = self._add(lane, "log", placement_id, epoch, codec.encode(line))
-                self._log_bytes[lane] = self._log_bytes.get(lane, 0) + size
+        with self.store.tx() as db:
+            first = self.store.count(f"log:{placement_id}", len(lines)) - len(lines) + 1
+            bodies = [
+                codec.encode(LogLine(seq=first + n, at=at, stream=stream, text=text)) for n, (at, stream, text) in enumerate(lines)
+            ]
+            rows = [(lane, "log", placement_id, epoch, body, len(body.encode())) for body in bodies]
+            db.executemany(_INSERT, rows)
+            self._log_bytes[lane] = self._log_bytes.get(lane, 0) + sum(row[5] for row in rows)
 
     def add_report(
         self,
@@ -109,14 +115,9 @@ class Spool:
             db.execute("delete from messages where lane = ? and id > (select min(id) from messages where lane = ?)", (lane, lane))
             self._add(lane, "checkpoint", placement_id, epoch, json.dumps({"step": step}))
 
-    def _add(self, lane: str, kind: str, placement_id: str, epoch: int, body: str) -> int:
-        size = len(body.encode())
+    def _add(self, lane: str, kind: str, placement_id: str, epoch: int, body: str) -> None:
         with self.store.tx() as db:
-            db.execute(
-                "insert into messages (lane, kind, placement_id, epoch, body, bytes) values (?, ?, ?, ?, ?, ?)",
-                (lane, kind, placement_id, epoch, body, size),
-            )
-        return size
+            db.execute(_INSERT, (lane, kind, placement_id, epoch, body, len(body.encode())))
 
     def _thin_samples(self) -> None:
         with self.store.tx() as db:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
@@ -38,7 +39,7 @@ _customers = allow(Role.DEVELOPER, Role.FINANCE)
 _providers = allow(*PROVIDERS, Role.FINANCE)
 _anyone = allow(Role.DEVELOPER, Role.FINANCE, *PROVIDERS)
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 
 
 class TopUp(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,7 +130,13 @@ class ProofView(msgspec.Struct):
 
 @post("/api/v1/wallet/top-ups", guards=[_customers], status_code=201, tags=["money"])
 async def top_up(
-    request: Request[Any, Any, Any], data: TopUp, caller: Caller, db: Database, clock: Clock, queue: Queue
+    *,
+    request: Request[Any, Any, Any],
+    data: JSONBody[TopUp],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
 ) -> Response[bytes]:
     """Ask for money to be charged to a card; the wallet has it when the charge is `paid`."""
     amount_micro = _check_top_up(data)
@@ -162,7 +169,7 @@ def _check_top_up(data: TopUp) -> int:
 
 
 @get("/api/v1/wallet", guards=[_customers], tags=["money"])
-async def get_wallet(caller: Caller, db: Database) -> WalletView:
+async def get_wallet(caller: NamedDependency[Caller], db: NamedDependency[Database]) -> WalletView:
     """What the organisation can spend, and what is held for its workloads."""
     async with db.as_org(caller.org_id) as tx:
         found = await service.balance(tx, caller.org_id)
@@ -176,7 +183,11 @@ async def get_wallet(caller: Caller, db: Database) -> WalletView:
 
 @get("/api/v1/ledger/entries", guards=[_anyone], tags=["money"])
 async def list_entries(
-    caller: Caller, db: Database, reference: UUID | None = None, limit: Limit = DEFAULT_LIMIT, cursor: str | None = None
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    reference: FromQuery[UUID | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: FromQuery[str | None] = None,
 ) -> Page[EntryView]:
     """Transfers that touch the organisation's accounts, newest first; with `reference` those of one workload, charge or payout."""
     before = decode_cursor(cursor)
@@ -190,7 +201,11 @@ async def list_entries(
 
 @get("/api/v1/charges", guards=[_customers], tags=["money"])
 async def list_charges(
-    caller: Caller, db: Database, workload_id: UUID | None = None, limit: Limit = DEFAULT_LIMIT, cursor: str | None = None
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    workload_id: FromQuery[UUID | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: FromQuery[str | None] = None,
 ) -> Page[ChargeView]:
     """Top-ups and settled workloads, newest first."""
     async with db.as_org(caller.org_id) as tx:
@@ -202,7 +217,11 @@ async def list_charges(
 
 @get("/api/v1/payouts", guards=[_providers], tags=["money"])
 async def list_payouts(
-    caller: Caller, db: Database, workload_id: UUID | None = None, limit: Limit = DEFAULT_LIMIT, cursor: str | None = None
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    workload_id: FromQuery[UUID | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: FromQuery[str | None] = None,
 ) -> Page[PayoutView]:
     """What the organisation earned as a provider, newest first."""
     async with db.as_org(caller.org_id) as tx:
@@ -214,7 +233,11 @@ async def list_payouts(
 
 @get("/api/v1/receipts", guards=[_customers], tags=["proof"])
 async def list_receipts(
-    caller: Caller, db: Database, workload_id: UUID | None = None, limit: Limit = DEFAULT_LIMIT, cursor: str | None = None
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    workload_id: FromQuery[UUID | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: FromQuery[str | None] = None,
 ) -> Page[ReceiptView]:
     """The organisation's carbon receipts, newest first."""
     async with db.as_org(caller.org_id) as tx:
@@ -225,7 +248,9 @@ async def list_receipts(
 
 
 @get("/api/v1/receipts/{receipt_id:uuid}", guards=[_customers], media_type=CREDENTIAL, tags=["proof"])
-async def get_receipt(receipt_id: UUID, caller: Caller, db: Database) -> Response[bytes]:
+async def get_receipt(
+    receipt_id: FromPath[UUID], caller: NamedDependency[Caller], db: NamedDependency[Database]
+) -> Response[bytes]:
     """The Verifiable Credential, byte for byte as it was signed."""
     async with db.as_org(caller.org_id) as tx:
         found = await service.get_receipt(tx, receipt_id)
@@ -233,7 +258,7 @@ async def get_receipt(receipt_id: UUID, caller: Caller, db: Database) -> Respons
 
 
 @get("/api/v1/receipts/{receipt_id:uuid}/proof", guards=[_customers], tags=["proof"])
-async def get_proof(receipt_id: UUID, caller: Caller, db: Database) -> ProofView:
+async def get_proof(receipt_id: FromPath[UUID], caller: NamedDependency[Caller], db: NamedDependency[Database]) -> ProofView:
     """That the receipt is in a tree whose root is anchored. `receipt_not_batched` until it is in one."""
     async with db.as_org(caller.org_id) as tx:
         found, tree = await service.get_proof(tx, receipt_id)
@@ -241,7 +266,7 @@ async def get_proof(receipt_id: UUID, caller: Caller, db: Database) -> ProofView
 
 
 @get("/.well-known/did.json", guards=[public], media_type="application/did+json", tags=["proof"])
-async def get_did(signer: Signer, settings: Settings) -> Response[dict[str, Any]]:
+async def get_did(signer: NamedDependency[SkipValidation[Signer]], settings: NamedDependency[Settings]) -> Response[dict[str, Any]]:
     """The key that signs receipts. Whoever trusts this server's name and certificate may trust receipts signed with it."""
     return Response(_did_document(_did_web(settings.issuer_url), signer), media_type="application/did+json")
 

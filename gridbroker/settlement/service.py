@@ -71,11 +71,14 @@ async def balance(tx: Tx, org_id: UUID) -> WalletBalance:
 
 
 async def place_hold(tx: Tx, org_id: UUID, workload_id: UUID, amount_micro: int) -> None:
-    """Hold `amount_micro` (above 0) of the wallet for a workload; again with the same amount does nothing. One round trip.
+    """Hold `amount_micro` of the wallet for a workload; again with the same amount does nothing. One round trip.
 
     As that organisation or as the system. The wallet's row stays locked until the commit, so let this come last.
-    Raises InsufficientFunds (having written nothing), and BatchReused when the workload already has another hold.
+    Raises InsufficientFunds (having written nothing), BatchReused when the workload already has another hold, and ValueError unless
+    the amount is above 0.
     """
+    if amount_micro <= 0:
+        raise ValueError("a hold is above 0")
     missing_micro = await repository.hold(tx, org_id, workload_id, amount_micro)
     if missing_micro:
         raise InsufficientFunds(
@@ -86,7 +89,7 @@ async def place_hold(tx: Tx, org_id: UUID, workload_id: UUID, amount_micro: int)
 
 
 async def settle(
-    tx: Tx, clock: Clock, statement: Statement, held_micro: int, fee_bp: int, signer: Signer, issuer: str
+    tx: Tx, clock: Clock, statement: Statement, *, held_micro: int, fee_bp: int, signer: Signer, issuer: str
 ) -> Settlement:
     """Turn a statement into money and proof, once per workload; a repetition returns what the first one did. System role.
 

@@ -1,10 +1,10 @@
 """A program's side of the checkpoint contract."""
 
 import os
+import select
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -35,8 +35,10 @@ class Job:
         folder = environment.get("GRIDBROKER_CHECKPOINT_DIR")
         self.checkpoint_dir = Path(folder) if folder else checkpoint_dir
         self._is_managed = folder is not None
-        self._stop = threading.Event()
-        self._checkpoint_now = threading.Event()
+        # Plain flags and a pipe: a handler that takes a lock may wait for the very code it interrupted.
+        self._is_stopping = False
+        self._checkpoint_now = False
+        self._wake_reader, self._wake_writer = os.pipe()
         self._committed_step: int | None = None
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGUSR1, self._on_checkpoint)
@@ -44,7 +46,7 @@ class Job:
     @property
     def should_stop(self) -> bool:
         """SIGTERM came: commit, then `exit_if_stopped`."""
-        return self._stop.is_set()
+        return self._is_stopping
 
     @property
     def is_managed(self) -> bool:
@@ -60,11 +62,11 @@ class Job:
 
     def should_checkpoint(self, step: int, every: int = 0) -> bool:
         """SIGUSR1 came, or `step` is a multiple of `every`."""
-        return self._checkpoint_now.is_set() or (every > 0 and step % every == 0)
+        return self._checkpoint_now or (every > 0 and step % every == 0)
 
     def commit(self, step: int, write: Callable[[Path], object]) -> Path | None:
         """Makes the folder that `write` fills the checkpoint of `step`, atomically. None when there is nowhere to put it."""
-        self._checkpoint_now.clear()
+        self._checkpoint_now = False
         if self.checkpoint_dir is None:
             return None
         checkpoint = commit(self.checkpoint_dir, step, write)
@@ -80,7 +82,9 @@ class Job:
 
     def wait(self, timeout_s: float) -> bool:
         """Sleeps, but wakes at once for SIGTERM; true when asked to stop."""
-        return self._stop.wait(timeout_s)
+        if not self._is_stopping:
+            select.select([self._wake_reader], [], [], max(0.0, timeout_s))
+        return self._is_stopping
 
     def exit_if_stopped(self) -> None:
         """Ends the program when it was asked to stop: 75 with something to resume from, else 143."""
@@ -89,10 +93,12 @@ class Job:
             sys.exit(EXIT_RESUME_ME if can_resume else 128 + signal.SIGTERM)
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._stop.set()
+        if not self._is_stopping:
+            self._is_stopping = True
+            os.write(self._wake_writer, b"!")
 
     def _on_checkpoint(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._checkpoint_now.set()
+        self._checkpoint_now = True
 
     @staticmethod
     def _prune(folder: Path) -> None:

@@ -100,7 +100,9 @@ async def test_what_is_still_pending_confirms_later(kind):
     assert pending.external_id == final.external_id
 
 
-@pytest.mark.parametrize("kind", [rail for rail in RAILS.values() if rail.refused], ids=[name for name in RAILS if RAILS[name].refused])
+@pytest.mark.parametrize(
+    "kind", [rail for rail in RAILS.values() if rail.refused], ids=[name for name in RAILS if RAILS[name].refused]
+)
 async def test_a_refusal_is_definite_and_leaves_nothing(kind):
     rail = kind.make()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Laws of the ledger, on its model: whatever is posted, debits equal credits, guarded accounts never go below zero, holds end once."""
+"""Laws of the ledger, on its model: debits equal credits, guarded accounts never go below zero, holds end once."""
 
 from uuid import UUID, uuid5
 

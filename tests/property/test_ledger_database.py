@@ -109,8 +109,10 @@ async def _check_invariants(database: Database) -> None:
     async with database.as_system(repeatable=True) as tx:
         problems = [problem for problem in await service.audit(tx) if "escrow" not in problem]
         doubled = await tx.scalar(
-            sa.text("select count(*) from (select pending_id from ledger_transfers where pending_id is not null "
-                    "group by pending_id having count(*) > 1) twice")
+            sa.text(
+                "select count(*) from (select pending_id from ledger_transfers where pending_id is not null "
+                "group by pending_id having count(*) > 1) twice"
+            )
         )
         overdrawn = await tx.scalar(
             sa.text("select count(*) from ledger_accounts where guarded and debits_posted + debits_pending > credits_posted")

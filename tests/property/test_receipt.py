@@ -30,7 +30,7 @@ def _issue(of=None, held=2_000_000) -> dict:
         division,
         receipt_id=UUID(int=1),
         charge_id=UUID(int=2) if division.charged_micro else None,
-        payout_ids=tuple(UUID(int=10 + number) for number in range(len(division.shares))),
+        payout_ids=tuple(UUID(int=900 + number) for number in range(len(division.shares))),
         salt=SALT,
         signer=w3c_signer(),
         issuer_url="http://127.0.0.1:8000",
@@ -62,7 +62,12 @@ def test_the_receipt_names_its_limits_and_hides_who_ran_what():
     assert "one second of wall time counted as 60 seconds" in text
     assert "modelled from a typical day" in text
     assert "model of the GPU" in text
-    for hidden in (statement().workload_id, statement().org_id, statement().segments[0].node_id, statement().segments[0].provider_org_id):
+    for hidden in (
+        statement().workload_id,
+        statement().org_id,
+        statement().segments[0].node_id,
+        statement().segments[0].provider_org_id,
+    ):
         assert str(hidden) not in text
     assert pseudonym(statement().workload_id, SALT) in text
     assert text.isascii()

@@ -25,7 +25,7 @@ STEP = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
 STEPS_PER_HOUR = 4
 ZONES = ("DE", "ES", "FR", "GB")
-MEAN_G_PER_KWH = {"DE": 300, "ES": 160, "FR": 60, "GB": 200}
+MEAN_G_PER_KWH = {"DE": 300, "ES": 90, "FR": 60, "GB": 200}
 FORECAST_HOURS = 48
 POLICY = replace(DEFAULT_POLICY, tier_policy=TierPolicy.HANDICAP)
 
@@ -72,11 +72,11 @@ class Life:
 
 class Weather:
     """Each zone's intensity, hour by hour: a random walk in logarithms that is pulled back to the zone's mean, and a forecast of
-    it that is wrong by some ten per cent."""
+    it that is wrong by a quarter."""
 
     def __init__(self, random: Random, hours: int) -> None:
         self.truth = {zone: self._walk(random, hours) for zone in ZONES}
-        self.forecast = {zone: [value * exp(random.gauss(0, 0.1)) for value in series] for zone, series in self.truth.items()}
+        self.forecast = {zone: [value * exp(random.gauss(0, 0.25)) for value in series] for zone, series in self.truth.items()}
 
     def _walk(self, random: Random, hours: int) -> list[float]:
         level, series = 0.0, list[float]()
@@ -169,7 +169,7 @@ class Market:
             checkpoint=self.random.random() < 0.8,
             checkpoint_mib=self.random.choice([1, 500, 20_000]),
             checkpoint_interval_s=self.random.choice([0, 300]),
-            green_only=self.random.random() < 0.2,
+            green_only=self.random.random() < 0.4,
             max_intensity_g_per_kwh=self.random.choice([None, None, 120.0, 250.0]),
             allowed_zones=self.random.choice([(), (), ("ES", "FR")]),
         )

@@ -9,8 +9,8 @@ from gridbroker.broker.workload import MAX_MOVES
 from gridbroker.providers.node import Health
 from tests.simulation.market import POLICY, Life, Market
 
-SEEDS = (1, 2, 3)
-HOURS = 40
+SEEDS = (3, 11, 13)
+HOURS = 30
 
 
 @cache
@@ -51,7 +51,7 @@ def test_every_promise_holds_after_every_tick(seed: int):
     market = lived(seed)
     happened = Counter(what.split()[0] for _, _, what in market.log)
     assert happened["completed"] > 10
-    assert happened["moved"] > 0
+    assert happened["moved"] > 1
     assert happened["placed"] >= happened["completed"]
     assert sum(life.moves for life in market.lives) == happened["moved"]
 
@@ -64,8 +64,8 @@ def test_the_market_meets_every_kind_of_trouble():
         market = lived(seed)
         happened += Counter(what.split()[0] for _, _, what in market.log)
         reasons += market.reasons
-    assert {"lost", "paused", "moved", "out_of_money"} <= set(happened)
-    assert {"pays", "promise_broken", "within_threshold", "dwelling", "does_not_pay", "no_alternative"} <= set(reasons)
+    assert {"completed", "lost", "moved", "paused"} <= set(happened)
+    assert {"pays", "within_threshold", "dwelling", "does_not_pay", "would_emit_more", "no_alternative"} <= set(reasons)
 
 
 def test_one_seed_one_history():

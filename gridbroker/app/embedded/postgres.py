@@ -24,6 +24,8 @@ READY_TIMEOUT_S = 120.0
 """Recovery after a crash replays at most what `max_wal_size` (1 GB) holds."""
 FAST_SHUTDOWN_S = 20.0
 IMMEDIATE_SHUTDOWN_S = 5.0
+NO_PROCESS = 4_194_305
+"""One more than the highest process number of any kernel that we run on."""
 
 OPTIONS = {
     "listen_addresses": HOST,
@@ -191,15 +193,23 @@ class EmbeddedPostgres:
         steps = [(None, 2.0), (SIGINT, FAST_SHUTDOWN_S), (SIGQUIT, IMMEDIATE_SHUTDOWN_S), (SIGKILL, IMMEDIATE_SHUTDOWN_S)]
         if not processes.end_stranger(pid, is_ours, steps):
             raise PostgresFailed(f"An old PostgreSQL, process {pid}, still uses {self.cluster} and does not end.")
-        if processes.command_line(pid):
-            # The number now belongs to another program; PostgreSQL would take that for a living server and refuse to start.
-            pid_file.unlink(missing_ok=True)
+        left = _read(pid_file)
+        if recorded_pid(left) == pid and processes.exists(pid):
+            # A zombie that nobody has reaped, or another program that got the number: PostgreSQL would take it for a living server.
+            # Only the number is replaced, because the rest tells PostgreSQL whether old backends still hold the shared memory.
+            _overwrite(pid_file, without_pid(left))
 
 
 def recorded_pid(pid_file: str) -> int | None:
     """The process named in the first line of a postmaster.pid."""
     first = pid_file.partition("\n")[0].strip()
     return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def without_pid(pid_file: str) -> str:
+    """The same postmaster.pid of a process that cannot exist; never shorter than before."""
+    first, separator, rest = pid_file.partition("\n")
+    return f"{NO_PROCESS:>{len(first)}}{separator}{rest}"
 
 
 def is_ready(pid_file: str, pid: int) -> bool:
@@ -211,6 +221,12 @@ def is_ready(pid_file: str, pid: int) -> bool:
 def is_passing(log: str) -> bool:
     """Whether what a server said before it ended is worth another try."""
     return "could not bind" in log or "could not create any TCP/IP sockets" in log or "pre-existing shared memory block" in log
+
+
+def _overwrite(path: Path, text: str) -> None:
+    """In place, so that the file keeps its owner and is never empty."""
+    with path.open("r+") as file:
+        file.write(text)
 
 
 def _read(path: Path) -> str:

@@ -123,6 +123,17 @@ def command_line(pid: int) -> list[str]:
     return listed.stdout.split()
 
 
+def exists(pid: int) -> bool:
+    """Whether the number is taken, be it by a zombie or by another user's process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def runs(pid: int, program: str, folder: Path) -> bool:
     """Whether the living process `pid` is `program` started on `folder` (named among its arguments)."""
     arguments = command_line(pid)

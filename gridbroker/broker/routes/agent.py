@@ -5,6 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Request, Response, get, head, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, SkipValidation
 from litestar.response import Stream
 
 from gridbroker.broker.service import reports
@@ -23,7 +25,14 @@ _NODE = [allow(Role.NODE)]
 
 
 @post(f"{_SELF}/reports", guards=_NODE, status_code=204, tags=["agent"])
-async def report(placement_id: UUID, data: Report, caller: Caller, db: Database, clock: Clock, queue: Queue) -> None:
+async def report(
+    placement_id: FromPath[UUID],
+    data: JSONBody[Report],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
+) -> None:
     """Take a report once; what it means is decided by whoever claims the workload."""
     async with db.as_system() as tx:
         workload_id = await reports.take_report(tx, clock, _node(caller), placement_id, data)
@@ -32,14 +41,25 @@ async def report(placement_id: UUID, data: Report, caller: Caller, db: Database,
 
 
 @post(f"{_SELF}/logs", guards=_NODE, status_code=200, tags=["agent"])
-async def logs(placement_id: UUID, data: LogBatch, caller: Caller, db: Database, clock: Clock) -> LogAck:
+async def logs(
+    placement_id: FromPath[UUID],
+    data: JSONBody[LogBatch],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+) -> LogAck:
     async with db.as_system() as tx:
         return LogAck(accepted=await reports.take_logs(tx, clock, _node(caller), placement_id, data))
 
 
 @post(f"{_SELF}/checkpoints", guards=_NODE, status_code=201, tags=["agent"])
 async def commit(
-    placement_id: UUID, data: CheckpointCommit, caller: Caller, db: Database, clock: Clock, blobs: BlobStore
+    placement_id: FromPath[UUID],
+    data: JSONBody[CheckpointCommit],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
 ) -> CheckpointAck:
     """Make a checkpoint the resume point, if every file of it is here and the placement still holds its lease."""
     async with db.as_system() as tx:
@@ -48,7 +68,13 @@ async def commit(
 
 
 @head(f"{_SELF}/blobs/{{sha256:str}}", guards=_NODE, tags=["agent"])
-async def blob_size(placement_id: UUID, sha256: str, caller: Caller, db: Database, blobs: BlobStore) -> Response[None]:
+async def blob_size(
+    placement_id: FromPath[UUID],
+    sha256: FromPath[str],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+) -> Response[None]:
     owner = await _owner(db, caller, placement_id)
     size = blobs.size(owner, sha256)
     if size is None:
@@ -58,14 +84,26 @@ async def blob_size(placement_id: UUID, sha256: str, caller: Caller, db: Databas
 
 @put(f"{_SELF}/blobs/{{sha256:str}}", guards=_NODE, status_code=204, request_max_body_size=None, tags=["agent"])
 async def put_blob(
-    placement_id: UUID, sha256: str, request: Request[Any, Any, Any], caller: Caller, db: Database, blobs: BlobStore, settings: Settings
+    placement_id: FromPath[UUID],
+    sha256: FromPath[str],
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+    settings: NamedDependency[Settings],
 ) -> None:
     owner = await _owner(db, caller, placement_id)
     await blobs.put(owner, sha256, request.stream(), max_bytes=settings.max_blob_bytes)
 
 
 @get(f"{_SELF}/blobs/{{sha256:str}}", guards=_NODE, tags=["agent"])
-async def get_blob(placement_id: UUID, sha256: str, caller: Caller, db: Database, blobs: BlobStore) -> Stream:
+async def get_blob(
+    placement_id: FromPath[UUID],
+    sha256: FromPath[str],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    blobs: NamedDependency[SkipValidation[BlobStore]],
+) -> Stream:
     owner = await _owner(db, caller, placement_id)
     if blobs.size(owner, sha256) is None:
         raise NotFound("There is no such blob.")

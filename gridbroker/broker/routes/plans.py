@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from gridbroker.broker.policy import DEFAULT_POLICY
 from gridbroker.broker.preview import preview
@@ -63,7 +64,11 @@ class Offers(msgspec.Struct):
 
 @post("/api/v1/plans", guards=[allow(Role.DEVELOPER)], status_code=200, tags=["plans"])
 async def plan(
-    data: WorkloadBody, caller: Caller, db: Database, clock: Clock, known_zones: frozenset[str]
+    data: JSONBody[WorkloadBody],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    known_zones: NamedDependency[frozenset[str]],
 ) -> PlanView:
     """A dry run: the same routing over the same market, and nothing written."""
     async with db.as_org(caller.org_id) as tx:
@@ -83,13 +88,13 @@ async def plan(
 
 @get("/api/v1/offers", guards=[allow(*PEOPLE)], tags=["plans"])
 async def offers(
-    db: Database,
-    clock: Clock,
-    known_zones: frozenset[str],
-    gpu_model: str | None = None,
-    gpus: Annotated[int, Parameter(ge=1, le=16)] = 1,
-    vram_mib: Annotated[int, Parameter(ge=0, le=1_000_000)] = 0,
-    zone: str | None = None,
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    known_zones: NamedDependency[frozenset[str]],
+    gpu_model: FromQuery[str | None] = None,
+    gpus: Annotated[int, QueryParameter(ge=1, le=16)] = 1,
+    vram_mib: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
+    zone: FromQuery[str | None] = None,
 ) -> Offers:
     """Where an hour could run now, best first: the router's own ranking without the write."""
     if zone is not None and zone not in known_zones:

@@ -117,7 +117,12 @@ class LogPage(msgspec.Struct):
 
 
 def workload_view(
-    workload: WorkloadRow, clock_factor: int, *, placements: list[PlacementRow] | None = None, quote: Quote | None = None, spent: int | None = None
+    workload: WorkloadRow,
+    clock_factor: int,
+    *,
+    placements: list[PlacementRow] | None = None,
+    quote: Quote | None = None,
+    spent: int | None = None,
 ) -> WorkloadView:
     return WorkloadView(
         id=workload.workload_id,

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from gridbroker.broker import repository
 from gridbroker.broker.routes.bodies import WorkloadBody, to_spec
@@ -41,20 +42,20 @@ DEFAULT_HOME_ZONE = "DE"
 MAX_LOG_LIMIT = 1000
 _OWNERS = [allow(Role.DEVELOPER)]
 _READERS = [allow(Role.DEVELOPER, Role.FINANCE)]
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 _ONE = "/api/v1/workloads/{workload_id:uuid}"
 
 
 @post("/api/v1/workloads", guards=_OWNERS, tags=["workloads"])
 async def submit(
-    data: WorkloadBody,
+    data: JSONBody[WorkloadBody],
     request: Request[Any, Any, Any],
-    caller: Caller,
-    db: Database,
-    clock: Clock,
-    queue: Queue,
-    known_zones: frozenset[str],
-    outlooks: OutlookCache,
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
+    known_zones: NamedDependency[frozenset[str]],
+    outlooks: NamedDependency[OutlookCache],
 ) -> Response[bytes]:
     """Quote, hold and row are durable when this answers; placing follows at once."""
     current = await outlooks.get()
@@ -75,11 +76,11 @@ async def submit(
 
 @get("/api/v1/workloads", guards=_READERS, tags=["workloads"])
 async def list_workloads(
-    caller: Caller,
-    db: Database,
-    clock: Clock,
-    workload_state: Annotated[WorkloadState | None, Parameter(query="state")] = None,
-    cursor: str | None = None,
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    workload_state: Annotated[WorkloadState | None, QueryParameter(name="state")] = None,
+    cursor: FromQuery[str | None] = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[WorkloadView]:
     async with db.as_org(caller.org_id) as tx:
@@ -88,7 +89,12 @@ async def list_workloads(
 
 
 @get(_ONE, guards=_READERS, tags=["workloads"])
-async def show(workload_id: UUID, caller: Caller, db: Database, clock: Clock) -> WorkloadView:
+async def show(
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+) -> WorkloadView:
     """State, progress, placements, and cost and energy to date."""
     async with db.as_org(caller.org_id) as tx:
         workload = await submission.own_workload(tx, caller.org_id, workload_id)
@@ -108,7 +114,13 @@ async def show(workload_id: UUID, caller: Caller, db: Database, clock: Clock) ->
 
 
 @post(f"{_ONE}/route", guards=_OWNERS, status_code=202, tags=["workloads"])
-async def route(workload_id: UUID, caller: Caller, db: Database, clock: Clock, queue: Queue) -> WorkloadView:
+async def route(
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
+) -> WorkloadView:
     """Look for a place now rather than at the next retry."""
     async with db.as_org(caller.org_id) as tx:
         workload = await submission.route_soon(tx, caller.org_id, workload_id)
@@ -117,13 +129,25 @@ async def route(workload_id: UUID, caller: Caller, db: Database, clock: Clock, q
 
 
 @post(f"{_ONE}/cancel", guards=_OWNERS, status_code=202, tags=["workloads"])
-async def cancel(workload_id: UUID, caller: Caller, db: Database, clock: Clock, queue: Queue) -> WorkloadView:
+async def cancel(
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
+) -> WorkloadView:
     """Stop it and settle what it used. It gets SIGTERM and its grace."""
     return await _stop(workload_id, "cancel", caller, db, clock, queue)
 
 
 @post(f"{_ONE}/complete", guards=_OWNERS, status_code=202, tags=["workloads"])
-async def complete(workload_id: UUID, caller: Caller, db: Database, clock: Clock, queue: Queue) -> WorkloadView:
+async def complete(
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
+) -> WorkloadView:
     """Good enough: stop it, settle, and call it completed."""
     return await _stop(workload_id, "complete", caller, db, clock, queue)
 
@@ -137,7 +161,11 @@ async def _stop(workload_id: UUID, why: str, caller: Caller, db: Database, clock
 
 @get(f"{_ONE}/decisions", guards=_READERS, tags=["workloads"])
 async def list_decisions(
-    workload_id: UUID, caller: Caller, db: Database, cursor: str | None = None, limit: Limit = DEFAULT_LIMIT
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    cursor: FromQuery[str | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[DecisionView]:
     """Newest first, each with its candidates, score parts, rejections and what rebuilds it."""
     async with db.as_org(caller.org_id) as tx:
@@ -147,7 +175,9 @@ async def list_decisions(
 
 
 @get(f"{_ONE}/placements", guards=_READERS, tags=["workloads"])
-async def list_placements(workload_id: UUID, caller: Caller, db: Database) -> Page[PlacementView]:
+async def list_placements(
+    workload_id: FromPath[UUID], caller: NamedDependency[Caller], db: NamedDependency[Database]
+) -> Page[PlacementView]:
     async with db.as_org(caller.org_id) as tx:
         await submission.own_workload(tx, caller.org_id, workload_id)
         found = await repository.placements_of(tx, workload_id)
@@ -156,7 +186,11 @@ async def list_placements(workload_id: UUID, caller: Caller, db: Database) -> Pa
 
 @get(f"{_ONE}/events", guards=_READERS, tags=["workloads"])
 async def list_events(
-    workload_id: UUID, caller: Caller, db: Database, cursor: str | None = None, limit: Limit = DEFAULT_LIMIT
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    cursor: FromQuery[str | None] = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Page[EventView]:
     async with db.as_org(caller.org_id) as tx:
         await submission.own_workload(tx, caller.org_id, workload_id)
@@ -166,11 +200,11 @@ async def list_events(
 
 @get(f"{_ONE}/logs", guards=_READERS, tags=["workloads"])
 async def logs(
-    workload_id: UUID,
-    caller: Caller,
-    db: Database,
-    after: str = "0.0",
-    limit: Annotated[int, Parameter(ge=1, le=MAX_LOG_LIMIT)] = 200,
+    workload_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    after: FromQuery[str] = "0.0",
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LOG_LIMIT)] = 200,
 ) -> LogPage:
     """Lines of all placements in order, after a position (`placement.seq`)."""
     async with db.as_org(caller.org_id) as tx:
@@ -188,7 +222,7 @@ def _position(text: str) -> tuple[int, int]:
 
 
 @get("/api/v1/decisions/{decision_id:uuid}/rebuilt", guards=_READERS, tags=["workloads"])
-async def rebuilt(decision_id: UUID, caller: Caller, db: Database) -> dict[str, Any]:
+async def rebuilt(decision_id: FromPath[UUID], caller: NamedDependency[Caller], db: NamedDependency[Database]) -> dict[str, Any]:
     """The decision made again from the facts visible then; equal to what is stored."""
     async with db.as_org(caller.org_id) as tx:
         if await repository.find_decision(tx, decision_id) is None:

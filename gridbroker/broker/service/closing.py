@@ -17,7 +17,7 @@ from gridbroker.metering.service import MeterRequest
 from gridbroker.pricing import rating
 from gridbroker.pricing.rate_card import PLATFORM_FEE_BP
 from gridbroker.providers import service as providers
-from gridbroker.providers.backends.agent import AgentBackend
+from gridbroker.providers.backends import agent
 from gridbroker.settlement import service as settlement
 from gridbroker.settlement.service import Settlement
 from gridbroker.settlement.data_integrity import Signer
@@ -30,13 +30,13 @@ def retry_in_s(attempts: int) -> float:
     return RETRY_S[min(attempts, len(RETRY_S)) - 1]
 
 
-async def end_placement(tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, loaded: Loaded, action: EndPlacement) -> int:
+async def end_placement(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: EndPlacement) -> int:
     """Close the placement (and void a reserved target); settle next, or look for another place. Returns how many GPUs were freed."""
     workload, current = loaded.workload, loaded.current
     assert current is not None and current.placement_id == action.placement_id
-    freed = await close_placement(tx, clock, backend, current, action.reason, _end_of(current, action.ended_at))
+    freed = await close_placement(tx, clock, current, action.reason, _end_of(current, action.ended_at))
     if loaded.target is not None:
-        freed += await void(tx, clock, backend, loaded)
+        freed += await void(tx, clock, loaded)
     target = WorkloadState.WAITING if action.outcome is None else WorkloadState.SETTLING
     values: dict[str, object] = {"state_reason": action.state_reason, "outcome": action.outcome}
     if action.counts_as_restart:
@@ -51,19 +51,19 @@ async def end_placement(tx: Tx, clock: Clock, backend: AgentBackend, claim: Clai
     return freed
 
 
-async def void(tx: Tx, clock: Clock, backend: AgentBackend, loaded: Loaded) -> int:
+async def void(tx: Tx, clock: Clock, loaded: Loaded) -> int:
     """Give back what a move had reserved."""
     assert loaded.target is not None
-    await tell(tx, clock, loaded.workload, "move_voided", placement_id=str(loaded.target.placement_id), node=loaded.target.node_name)
-    return await close_placement(tx, clock, backend, loaded.target, EndReason.VOIDED, clock.now())
+    await tell(
+        tx, clock, loaded.workload, "move_voided", placement_id=str(loaded.target.placement_id), node=loaded.target.node_name
+    )
+    return await close_placement(tx, clock, loaded.target, EndReason.VOIDED, clock.now())
 
 
-async def close_placement(
-    tx: Tx, clock: Clock, backend: AgentBackend, placement: PlacementRow, reason: EndReason, ended_at: datetime
-) -> int:
+async def close_placement(tx: Tx, clock: Clock, placement: PlacementRow, reason: EndReason, ended_at: datetime) -> int:
     """Free the GPUs, withdraw the order, meter what was used. Returns how many GPUs were freed."""
     await providers.close_leases(tx, placement.placement_id, clock.now())
-    await backend.forget_in(tx, placement.placement_id)
+    await agent.forget_in(tx, placement.placement_id)
     started_at = placement.started_at or placement.reported_running_at
     ended_at = max(ended_at, started_at) if started_at else ended_at
     await repository.update_placement(

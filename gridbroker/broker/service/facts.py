@@ -14,7 +14,6 @@ from gridbroker.providers import service as providers
 from gridbroker.providers.node import Health
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A workload with all that belongs to it, read in one transaction."""
@@ -76,7 +75,9 @@ def usage_of(placement: PlacementRow, now: datetime) -> rating.Usage:
     """What a placement is billed for, up to its end, or to now while it runs; nothing when it never started."""
     start = placement.started_at or now
     end = placement.ended_at or max(now, start)
-    return rating.usage(start, end if placement.started_at else start, len(placement.gpu_indices), placement.price_micro_per_gpu_hour)
+    return rating.usage(
+        start, end if placement.started_at else start, len(placement.gpu_indices), placement.price_micro_per_gpu_hour
+    )
 
 
 def spent_micro(loaded: Loaded, now: datetime) -> int:

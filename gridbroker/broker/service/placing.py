@@ -21,12 +21,10 @@ from gridbroker.core.db import Tx
 from gridbroker.core.ids import derive
 from gridbroker.node_agent.protocol import Action
 from gridbroker.providers import service as providers
-from gridbroker.providers.backends.agent import AgentBackend
+from gridbroker.providers.backends import agent
 
 
-async def routed(
-    tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, loaded: Loaded, market: Market, question: Question, route: Route
-) -> bool:
+async def routed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, market: Market, question: Question, route: Route) -> bool:
     """Store the decision and, where there is a place, lease it and order the start. Raises LeaseConflict. True when placed."""
     workload, chosen = loaded.workload, route.chosen
     if chosen is None:
@@ -35,9 +33,16 @@ async def routed(
     decision = _decision(clock, loaded, market, question, "route", "placed", chosen.node_id, {"route": as_body(route)})
     await repository.add_decision(tx, decision)
     placement = await _lease(tx, clock, loaded, chosen, decision.decision_id, PlacementState.STARTING)
-    await backend.apply_in(tx, order_of(workload, placement, loaded.checkpoint, Action.RUN))
+    await agent.apply_in(tx, order_of(workload, placement, loaded.checkpoint, Action.RUN))
     await tell(
-        tx, clock, workload, "placed", node=chosen.node_name, zone=chosen.zone, decision_id=str(decision.decision_id), number=placement.number
+        tx,
+        clock,
+        workload,
+        "placed",
+        node=chosen.node_name,
+        zone=chosen.zone,
+        decision_id=str(decision.decision_id),
+        number=placement.number,
     )
     feasible = workload.feasible or [[str(node.node_id), node.zone, node.pue] for node in route.feasible_nodes]
     await move(
@@ -70,9 +75,7 @@ def _why_not(route: Route) -> str:
     return f"none of {route.nodes_seen} nodes will do: {counted}"[:500]
 
 
-async def running(
-    tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: MarkRunning, review_interval: timedelta
-) -> None:
+async def running(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: MarkRunning, review_interval: timedelta) -> None:
     placement = loaded.current
     assert placement is not None
     out_at = runs_out_at(loaded, placement, action.started_at, spent_micro(loaded, clock.now()))
@@ -85,18 +88,16 @@ async def running(
     )  # fmt: skip
 
 
-async def stopping(tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, loaded: Loaded, action: Stop) -> None:
+async def stopping(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Stop) -> None:
     placement = loaded.current
     assert placement is not None
-    await backend.apply_in(tx, order_of(loaded.workload, placement, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
+    await agent.apply_in(tx, order_of(loaded.workload, placement, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
     await repository.update_placement(tx, action.placement_id, state=PlacementState.STOPPING)
     await tell(tx, clock, loaded.workload, "stopping", why=action.why, node=placement.node_name)
     await move(tx, claim, loaded.workload, WorkloadState.STOPPING, due_in_s=None, stop_requested=action.why)
 
 
-async def reviewed(
-    tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, energy_mj: int, due_in_s: float | None
-) -> None:
+async def reviewed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, energy_mj: int, due_in_s: float | None) -> None:
     """It stays: note cost and energy to date."""
     await move(
         tx, claim, loaded.workload, WorkloadState.RUNNING,
@@ -116,13 +117,13 @@ async def review_kept(
 
 
 async def migrating(
-    tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, loaded: Loaded, target: Candidate, decision_id: UUID, assessment: Assessment
+    tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, target: Candidate, decision_id: UUID, assessment: Assessment
 ) -> None:
     """Lease the target first, then order the source to checkpoint and stop. Raises LeaseConflict."""
     workload, source = loaded.workload, loaded.current
     assert source is not None
     placement = await _lease(tx, clock, loaded, target, decision_id, PlacementState.RESERVED)
-    await backend.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
+    await agent.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
     await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING)
     await tell(
         tx, clock, workload, "moving",
@@ -134,16 +135,16 @@ async def migrating(
     )  # fmt: skip
 
 
-async def switched(tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, loaded: Loaded, action: Switch) -> int:
+async def switched(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Switch) -> int:
     """The source is closed at its checkpoint and the target starts from it. Returns how many GPUs were freed."""
     workload, source, target = loaded.workload, loaded.current, loaded.target
     assert source is not None and target is not None
-    freed = await close_placement(tx, clock, backend, source, EndReason.CHECKPOINTED, action.ended_at)
+    freed = await close_placement(tx, clock, source, EndReason.CHECKPOINTED, action.ended_at)
     await repository.update_placement(
         tx, target.placement_id,
         state=PlacementState.STARTING, ordered_wall_at=NOW, resume_checkpoint_id=loaded.checkpoint.checkpoint_id if loaded.checkpoint else None,
     )  # fmt: skip
-    await backend.apply_in(tx, order_of(workload, target, loaded.checkpoint, Action.RUN))
+    await agent.apply_in(tx, order_of(workload, target, loaded.checkpoint, Action.RUN))
     await tell(
         tx, clock, workload, "moved",
         source=source.node_name, target=target.node_name, step=loaded.resume_step, number=target.number,
@@ -152,9 +153,7 @@ async def switched(tx: Tx, clock: Clock, backend: AgentBackend, claim: Claim, lo
     return freed
 
 
-async def _lease(
-    tx: Tx, clock: Clock, loaded: Loaded, chosen: Candidate, decision_id: UUID, state: PlacementState
-) -> PlacementRow:
+async def _lease(tx: Tx, clock: Clock, loaded: Loaded, chosen: Candidate, decision_id: UUID, state: PlacementState) -> PlacementRow:
     workload = loaded.workload
     number = workload.placements + 1
     placement = PlacementRow(
@@ -200,7 +199,14 @@ async def _lease(
 
 
 def _decision(
-    clock: Clock, loaded: Loaded, market: Market, question: Question, kind: str, outcome: str, chosen: UUID | None, body: dict[str, object]
+    clock: Clock,
+    loaded: Loaded,
+    market: Market,
+    question: Question,
+    kind: str,
+    outcome: str,
+    chosen: UUID | None,
+    body: dict[str, object],
 ) -> DecisionRow:
     route = body["route"]
     assert isinstance(route, dict)

@@ -91,7 +91,9 @@ async def take_checkpoint(
     _check_files(commit)
     missing = [file.path for file in commit.files if blobs.size(placement.workload_id, file.sha256) != file.bytes]
     if missing:
-        raise CheckpointIncomplete(f"Upload {', '.join(missing[:5])} first, then commit again.", reasons={"missing_files": len(missing)})
+        raise CheckpointIncomplete(
+            f"Upload {', '.join(missing[:5])} first, then commit again.", reasons={"missing_files": len(missing)}
+        )
     checkpoint = CheckpointRow(
         checkpoint_id=derive("checkpoint", placement_id, commit.step),
         org_id=placement.org_id,
@@ -125,7 +127,9 @@ def _check_files(commit: CheckpointCommit) -> None:
     if problems:
         raise Invalid("; ".join(f"{one.pointer}: {one.detail}" for one in problems), errors=problems)
     if hashlib.sha256(manifest_bytes(commit.files)).hexdigest() != commit.manifest_sha256:
-        raise HashMismatch("manifest_sha256 is not the hash of these files.", errors=[FieldError("/manifest_sha256", "does not match")])
+        raise HashMismatch(
+            "manifest_sha256 is not the hash of these files.", errors=[FieldError("/manifest_sha256", "does not match")]
+        )
 
 
 def _is_safe(file: CheckpointFile) -> bool:
@@ -142,7 +146,10 @@ def _check_steps(report: Report) -> None:
 
 def _line(line: LogLine, index: int, clock: Clock) -> LogRow:
     if line.stream not in ("stdout", "stderr") or line.seq < 1:
-        raise Invalid("A log line needs a stream and a seq.", errors=[FieldError(f"/lines/{index}", "stream must be stdout or stderr, seq from 1")])
+        raise Invalid(
+            "A log line needs a stream and a seq.",
+            errors=[FieldError(f"/lines/{index}", "stream must be stdout or stderr, seq from 1")],
+        )
     text = line.text[:MAX_LOG_LINE_CHARS].replace("\0", "\ufffd")
     return LogRow(number=0, seq=line.seq, at=_time(line.at, clock, f"/lines/{index}/at"), stream=line.stream, text=text)
 

@@ -14,7 +14,6 @@ from gridbroker.core.claims import Claim
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
 from gridbroker.metering import service as metering
-from gridbroker.providers.backends.agent import AgentBackend
 from gridbroker.providers.gpu import CATALOGUE, find
 
 MIB = 1024 * 1024
@@ -34,8 +33,7 @@ async def review(db: Database, clock: Clock, claim: Claim, loaded: Loaded, inter
     async with db.as_system() as tx:
         if assessment is not None and assessment.target is not None:
             decision_id = await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "move")
-            backend = AgentBackend(db)
-            await placing.migrating(tx, clock, backend, claim, loaded, assessment.target, decision_id, assessment)
+            await placing.migrating(tx, clock, claim, loaded, assessment.target, decision_id, assessment)
             return
         if assessment is not None and await _is_news(tx, loaded, assessment):
             await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "stay")

@@ -71,7 +71,9 @@ async def stop(tx: Tx, clock: Clock, org_id: UUID, workload_id: UUID, why: str) 
     if workload.state in ENDED or workload.state is WorkloadState.SETTLING:
         raise Conflict(f"The workload has ended already: {workload.outcome or workload.state}.")
     if await repository.request_stop(tx, workload_id, org_id, why):
-        event = EventRow(event_id=clock.new_id(), workload_id=workload_id, at=clock.now(), kind="stop_requested", detail={"why": why})
+        event = EventRow(
+            event_id=clock.new_id(), workload_id=workload_id, at=clock.now(), kind="stop_requested", detail={"why": why}
+        )
         await repository.add_event(tx, event, org_id)
     await wake(tx, workloads, workload_id)
     return await own_workload(tx, org_id, workload_id)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TextIO
 
 from gridbroker.grid.signal import Signal
 from gridbroker.grid.sources.base import hours_between
@@ -37,8 +37,8 @@ class ReplaySource:
     def load(self) -> Trace:
         """The whole trace: its zones, first and last hour, and what was skipped. Raises BadTrace."""
         if self._trace is None:
-            with _opened(self._path) as file:
-                self._trace = parse(_lines(file, self._path.name), self._path.name, ZONES)
+            with _opened(self._path) as file, _text(file) as text:
+                self._trace = parse(_lines(text, self._path.name), self._path.name, ZONES)
         return self._trace
 
     async def fetch(self, since: datetime, until: datetime) -> list[Signal]:
@@ -53,12 +53,15 @@ def _opened(path: Path) -> BinaryIO:
         raise BadTrace(f"The grid trace {path} cannot be opened: {error.strerror}.") from error
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """Lines of bounded length and number. Raises BadTrace; bytes that are not UTF-8 raise UnicodeDecodeError."""
+def _text(file: BinaryIO) -> TextIO:
     compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     file.seek(0)
     content = gzip.GzipFile(fileobj=file) if compressed else file
-    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+
+
+def _lines(text: TextIO, name: str) -> Iterator[str]:
+    """Lines of bounded length and number. Raises BadTrace; bytes that are not UTF-8 raise UnicodeDecodeError."""
     try:
         for number in range(1, MAX_LINES + 2):
             line = text.readline(MAX_LINE_LENGTH)

@@ -9,7 +9,7 @@ parent (PR_SET_PDEATHSIG is not set), and three things stand in the run folder i
 - `exit`: the program's exit code, written by the shell.
 
 Needs Linux (/proc). A service manager must leave the processes alone when it restarts the agent (systemd: KillMode=process).
-Limits are per process: RLIMIT_AS counts virtual memory, which CUDA reserves generously; RLIMIT_CPU sends SIGXCPU, after 5 s SIGKILL.
+Limits are per process: RLIMIT_AS counts virtual memory, which CUDA reserves generously; RLIMIT_CPU sends SIGXCPU, then SIGKILL.
 """
 
 import contextlib

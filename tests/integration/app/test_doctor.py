@@ -59,6 +59,11 @@ def test_servers_that_do_not_answer(tmp_path: Path):
 def test_the_schema_is_looked_at(postgres: EmbeddedPostgres, database_name: str, tmp_path: Path):
     migrated = look(Settings(data_dir=tmp_path, database_url=postgres.database_urls(database_name).owner))["postgres"]
     assert migrated.ok, migrated
+    locked_out = look(Settings(data_dir=tmp_path, database_url=f"postgresql://nobody:hidden@127.0.0.1:{postgres.port}/x"))[
+        "postgres"
+    ]
+    assert not locked_out.ok
+    assert "hidden" not in repr(locked_out)
     empty = look(Settings(data_dir=tmp_path, database_url=postgres.admin_url))["postgres"]
     assert not empty.ok
     assert "gridbroker db upgrade" in empty.hint

@@ -50,6 +50,14 @@ async def test_an_organisation_without_a_wallet_lacks_everything(database):
         await _hold(database, uuid4(), uuid4(), 1)
 
 
+@pytest.mark.parametrize("amount_micro", [0, -1])
+async def test_a_hold_of_nothing_is_a_mistake(database, fund, amount_micro):
+    org_id = uuid4()
+    await fund(org_id, EURO)
+    with pytest.raises(ValueError, match="above 0"):
+        await _hold(database, org_id, uuid4(), amount_micro)
+
+
 async def test_a_workload_cannot_have_two_different_holds(database, fund):
     org_id, workload_id = uuid4(), uuid4()
     await fund(org_id, 10 * EURO)
@@ -122,7 +130,11 @@ async def test_even_the_owner_cannot_change_what_was_posted(database, fund, post
         postgres.database_urls(database_name).owner.replace("postgresql://", "postgresql+asyncpg://")
     )
     try:
-        for statement in ("update ledger_transfers set amount_micro = 2", "delete from ledger_transfers", "delete from ledger_batches"):
+        for statement in (
+            "update ledger_transfers set amount_micro = 2",
+            "delete from ledger_transfers",
+            "delete from ledger_batches",
+        ):
             with pytest.raises(DBAPIError, match="append-only"):
                 async with owner.begin() as tx:
                     await tx.execute(sa.text(statement))

@@ -6,7 +6,7 @@ import pytest
 
 from gridbroker.app.child import MAX_LOG_BYTES, WORKER_NICENESS, Program, programs, rotate
 from gridbroker.app.embedded.binaries import newest_first
-from gridbroker.app.embedded.postgres import is_passing, is_ready, recorded_pid
+from gridbroker.app.embedded.postgres import NO_PROCESS, is_passing, is_ready, recorded_pid, without_pid
 from gridbroker.app.supervisor import MAX_BACKOFF_S, backoff_s
 
 PID_FILE = "4711\n/data/cluster\n1792000000\n20011\n\n127.0.0.1\n  9437186\t3\nready   \n"
@@ -23,6 +23,13 @@ def test_a_pid_file_is_ready_only_for_the_process_it_names():
 @pytest.mark.parametrize(("text", "pid"), [(PID_FILE, 4711), ("", None), ("garbage\n", None), ("-4711\n", None), ("0\n", None)])
 def test_recorded_pid(text: str, pid: int | None):
     assert recorded_pid(text) == pid
+
+
+def test_a_pid_file_loses_its_pid_and_nothing_else():
+    changed = without_pid(PID_FILE)
+    assert recorded_pid(changed) == NO_PROCESS
+    assert changed.splitlines()[1:] == PID_FILE.splitlines()[1:]
+    assert len(changed) >= len(PID_FILE)
 
 
 def test_only_what_passes_is_tried_again():

@@ -115,6 +115,23 @@ def test_a_broken_promise_moves_even_when_it_does_not_pay():
     assert (stuck.decision, stuck.reason, stuck.broken) == (MoveDecision.STAY, MoveReason.NO_ALTERNATIVE, ("not_green",))
 
 
+def test_a_target_must_stay_green_until_the_moved_run_ends():
+    """Two hours of work end after the third hour begins, because moving takes time."""
+    green = workload(green_only=True, expected_hours=2.0)
+    here = outlook("ES", 101)
+    assert judge(outlooks(here, outlook("GB", [60, 60, 101])), green).reason is MoveReason.NO_ALTERNATIVE
+    assert judge(outlooks(here, outlook("GB", [60, 60, 60, 101])), green).reason is MoveReason.PROMISE_BROKEN
+
+
+def test_no_hour_beyond_a_forecast_is_compared():
+    anything = workload(gpu_model=None, expected_hours=10.0)
+    slow = node("pc", "GB", gpu_model="RTX")
+    one = judge(outlooks(outlook("ES", [400] * 12), outlook("GB", [100] * 12)), anything, nodes=(ES, slow))
+    assert one.best is not None
+    assert one.best.go.hours == pytest.approx(12)
+    assert one.best.stay.hours == pytest.approx(12 * 165 / 989)
+
+
 def test_the_parts_make_the_sum():
     one = judge(DIRTY_HERE, checkpoint_bytes=2 * 10**9)
     best = one.best

@@ -2,9 +2,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from gridbroker.metering.body import from_body, to_body
 from gridbroker.metering.closing import PlacementFacts, StatementFacts, draw_up
 from gridbroker.metering.footprint import EnergySlice, Intensities, Intensity
-from gridbroker.metering.body import from_body, to_body
 from gridbroker.node_agent.protocol import EnergyKind
 
 NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
