@@ -7,7 +7,7 @@ from gridbroker.app.bootstrap import Ports
 from gridbroker.broker import tasks as broker_tasks
 from gridbroker.core.db import Tx
 from gridbroker.grid import service as grid
-from gridbroker.identity import repository as identity
+from gridbroker.identity import service as identity
 from gridbroker.identity.idempotency import KEEP_HOURS
 from gridbroker.providers import service as providers
 from gridbroker.settlement import tasks as settlement

@@ -22,7 +22,7 @@ from gridbroker.app.gate import Gate
 from gridbroker.app.hints import DramatiqQueue
 from gridbroker.app.metrics import NODES, WORKLOADS
 from gridbroker.app.rate_limit import RateLimiter
-from gridbroker.broker import repository as broker_repository
+from gridbroker.broker.service import submission
 from gridbroker.broker.routes import BROKER_ROUTES
 from gridbroker.broker.service.outlook_cache import OutlookCache
 from gridbroker.core import log
@@ -103,7 +103,7 @@ async def ready(ports: NamedDependency[Ports]) -> dict[str, str]:
 async def metrics(ports: NamedDependency[Ports]) -> Response[bytes]:
     """Prometheus metrics: counts only, nothing that belongs to one organisation."""
     async with ports.db.as_system() as tx:
-        for state, count in (await broker_repository.count_by_state(tx)).items():
+        for state, count in (await submission.count_by_state(tx)).items():
             WORKLOADS.labels(state).set(count)
         healths = Counter(node.health for node in await providers.snapshot(tx))
     for health_state in Health:

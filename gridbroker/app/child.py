@@ -81,8 +81,12 @@ def programs(commands: Mapping[str, Sequence[str]], workers: int) -> list[Progra
 
 def environment(settings: Settings) -> dict[str, str]:
     """What our programs get: our environment, with the settings as resolved here in place of those we were given."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}  # noqa: TID251 - passed on
-    return inherited | settings.as_environment() | {MARK: str(settings.data_dir), "PYTHONUNBUFFERED": "1"}
+    return plain_environment() | settings.as_environment() | {MARK: str(settings.data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def plain_environment() -> dict[str, str]:
+    """Our environment without anything that is a setting of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}  # noqa: TID251 - passed on
 
 
 def rotate(log: Path) -> None:

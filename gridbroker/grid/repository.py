@@ -14,7 +14,7 @@ from gridbroker.grid.models import grid_signals
 from gridbroker.grid.signal import Averaging, Quality, Scope, Signal, SignalKind
 
 _SIGNAL = [grid_signals.c[name] for name in ("zone", "kind", "at", "value", "source", "quality", "averaging", "scope")]
-_OLDEST_KNOWLEDGE_FIRST = [grid_signals.c[name] for name in ("at", "recorded_at", "source", "revision")]
+_OLDEST_KNOWLEDGE_FIRST = [grid_signals.c[name] for name in ("at", "recorded_at", "xid", "source", "revision")]
 
 
 async def add(tx: Tx, revisions: Sequence[Revision], now: datetime) -> int:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter, SkipValidation
 
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database
@@ -20,6 +21,8 @@ from gridbroker.identity.role import PEOPLE, Caller
 
 MAX_RANGE = timedelta(days=31)
 DEFAULT_RANGE = timedelta(days=1)
+YEARS = range(2000, 2100)
+TIME_FORMAT = "an ISO 8601 time with an offset"
 
 UNITS = {SignalKind.CARBON_INTENSITY: "gCO2e/kWh", SignalKind.PRICE: "EUR/MWh", SignalKind.RENEWABLE_SHARE: "1"}
 
@@ -64,8 +67,10 @@ class SeriesView(msgspec.Struct):
     """Oldest first; hours that nobody told of are absent."""
 
 
-@get("/api/v1/grid/zones", guards=[allow(*PEOPLE)])
-async def list_zones(caller: Caller, db: Database, clock: Clock) -> Page[ZoneView]:
+@get("/api/v1/grid/zones", guards=[allow(*PEOPLE)], tags=["grid"])
+async def list_zones(
+    caller: NamedDependency[Caller], db: NamedDependency[Database], clock: NamedDependency[SkipValidation[Clock]]
+) -> Page[ZoneView]:
     """Every zone and the newest that is known of it. One page."""
     now = clock.now()
     async with db.as_org(caller.org_id) as tx:
@@ -74,42 +79,45 @@ async def list_zones(caller: Caller, db: Database, clock: Clock) -> Page[ZoneVie
     return Page([_zone(zone, newest, outlooks.get(zone.key), now) for zone in ZONES.values()])
 
 
-@get("/api/v1/grid/signals", guards=[allow(*PEOPLE)])
+@get("/api/v1/grid/signals", guards=[allow(*PEOPLE)], tags=["grid"])
 async def list_signals(
-    caller: Caller,
-    db: Database,
-    clock: Clock,
+    caller: NamedDependency[Caller],
+    db: NamedDependency[Database],
+    clock: NamedDependency[SkipValidation[Clock]],
     *,
-    zone: str,
-    kind: SignalKind,
-    start: Annotated[datetime | None, Parameter(query="from")] = None,
-    end: Annotated[datetime | None, Parameter(query="to")] = None,
+    zone: FromQuery[str],
+    kind: FromQuery[SignalKind],
+    start: Annotated[str | None, QueryParameter(name="from", description=TIME_FORMAT)] = None,
+    end: Annotated[str | None, QueryParameter(name="to", description=TIME_FORMAT)] = None,
 ) -> SeriesView:
     """Recorded signals of one zone and kind for the hours that begin in [from, to): at most 31 days, by default the last one."""
     find(zone)
-    end = clock.now() if end is None else end
-    start = _day_before(end) if start is None else start
-    _check(start, end)
+    from_at, to_at = _stretch(start, end, clock.now())
     async with db.as_org(caller.org_id) as tx:
-        found = await service.series(tx, zone, kind, start, end)
+        found = await service.series(tx, zone, kind, from_at, to_at)
     return SeriesView(zone, kind, UNITS[kind], [_signal(signal) for signal in found])
 
 
-def _day_before(end: datetime) -> datetime:
-    try:
-        return end - DEFAULT_RANGE
-    except OverflowError:
-        raise _bad_range("/to", "is out of range") from None
-
-
-def _check(start: datetime, end: datetime) -> None:
-    for pointer, at in (("/from", start), ("/to", end)):
-        if at.tzinfo is None:
-            raise _bad_range(pointer, "needs an offset, such as Z for UTC")
-    if start >= end:
+def _stretch(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
+    to_at = now if end is None else _time(end, "/to")
+    from_at = to_at - DEFAULT_RANGE if start is None else _time(start, "/from")
+    if from_at >= to_at:
         raise _bad_range("/to", "must lie after from")
-    if end - start > MAX_RANGE:
+    if to_at - from_at > MAX_RANGE:
         raise _bad_range("/from", f"must lie at most {MAX_RANGE.days} days before to")
+    return from_at, to_at
+
+
+def _time(text: str, pointer: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise _bad_range(pointer, f"must be {TIME_FORMAT}") from None
+    if at.tzinfo is None:
+        raise _bad_range(pointer, "needs an offset, such as Z for UTC")
+    if at.year not in YEARS:
+        raise _bad_range(pointer, f"must lie between the years {YEARS.start} and {YEARS.stop - 1}")
+    return at
 
 
 def _bad_range(pointer: str, detail: str) -> Invalid:

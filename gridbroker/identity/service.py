@@ -96,6 +96,11 @@ async def has_admin(tx: Tx) -> bool:
     return await repository.has_key_of(tx, Role.ADMIN)
 
 
+async def forget_answers(tx: Tx, older_than_hours: int) -> int:
+    """System role. Drop the answers kept for idempotent retries; returns how many."""
+    return await repository.forget_answers(tx, older_than_hours)
+
+
 async def authenticate(db: Database, clock: Clock, secret: str) -> Caller:
     """Who holds this key. Raises Unauthenticated with one message for every cause, so that nothing can be probed."""
     prefix = prefix_of(secret)

@@ -120,6 +120,8 @@ class Agent:
         self._node = node
         self._stop = stop
         self._has_crashed = False
+        self._is_quiet = threading.Event()
+        """Set when the last sample was due."""
         self._over = threading.Event()
         """Set when the machinery is to end, after the placements have."""
         self._clients: list[Client] = []
@@ -141,7 +143,7 @@ class Agent:
 
     def run(self) -> int:
         self._fleet.recover()
-        sampler = self._start("sampler", lambda: self._meter.run(self._config.sample_interval_s, self._over))
+        sampler = self._start("sampler", lambda: self._meter.run(self._config.sample_interval_s, self._is_quiet))
         machinery = [
             sampler,
             self._start("uploader", lambda: self._uploaders[0].run(self._over)),
@@ -154,7 +156,10 @@ class Agent:
         if not self._has_crashed:
             log.info("stopping: every program is asked to checkpoint")
             self._fleet.close()
+            self._is_quiet.set()
+            sampler.join(ORDERS_MARGIN_S)
             self._drain()
+        self._is_quiet.set()
         self._over.set()
         for client in self._clients:
             client.close()
@@ -181,17 +186,19 @@ class Agent:
     def _follow_orders(self) -> None:
         """Long poll: asks again as soon as it is answered, or after the back-off."""
         client = self._new_client()
-        version, wait_s, failures = 0, 0, 0
+        version, wait_s, failures = -1, 0, 0
         while not self._stop.is_set():
             path = f"/api/v1/nodes/self/orders?version={version}&wait_s={wait_s}"
             try:
                 answer = client.call("GET", path, timeout_s=wait_s + ORDERS_MARGIN_S)
                 orders, new_version = self._read_orders(answer)
             except (Unreachable, Refused, Undecodable) as error:
+                if self._stop.is_set():
+                    return
                 failures += 1
                 log.log(logging.WARNING if failures == 1 else logging.DEBUG, "orders: %s", error)
                 # After an outage the whole state is asked for again.
-                version, wait_s = 0, 0
+                version, wait_s = -1, 0
                 self._stop.wait(delay_s(failures, getattr(error, "retry_after_s", 0.0)))
                 continue
             if failures:

@@ -16,14 +16,15 @@ from gridbroker.node_agent.clock import GridClock
 PREFIX = "GRIDBROKER_"
 ENERGY_SOURCES = ("auto", "nvml", "modelled")
 
+# The same numbers as the command line's.
 EXIT_OK = 0
 EXIT_CONFIG = 2
 """A setting is missing or wrong."""
-EXIT_REFUSED = 3
+EXIT_REFUSED = 4
 """The server refused the registration: its token is unknown, used or expired."""
-EXIT_LOCKED = 4
+EXIT_LOCKED = 10
 """Another agent runs on the same state folder."""
-EXIT_CRASHED = 70
+EXIT_CRASHED = 1
 """Something that cannot happen happened. Programs keep running; the next start adopts them."""
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")

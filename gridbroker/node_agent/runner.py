@@ -80,6 +80,7 @@ class Runner:
         self._order = entry.order
         self._was_reported = entry.state is LocalState.RUNNING
         self._adopted = adopted
+        self._was_found_dead = adopted is not None and not adopted.is_alive()
         self._folder = site.folder(entry.key)
         self._checkpoints = site.checkpoint_dir(entry.key)
         resumed = entry.order.resume.step if entry.order.resume else -1
@@ -263,21 +264,21 @@ class Runner:
     def _finish(self, program: RunningProgram) -> None:
         site = self._site
         self.is_running = False
-        wall_s = program.ended_wall_s()
+        ended_at, reason = self._unseen_end(program) if self._was_found_dead else (None, self._reason)
         code = program.end()
-        is_unknown = wall_s is None and self._adopted is not None and self._reason is None
-        if wall_s is not None:
-            ended_at = site.clock.grid_at(datetime.fromtimestamp(wall_s, UTC))
-        else:
-            # Nobody saw it end while the agent was down: bill what was last seen, not what might have been.
-            ended_at = site.meter.last_seen(self._order.gpu_indices) if is_unknown else None
-        reason = _UNKNOWN_END if is_unknown else self._reason if code == KILLED else None
         self._take_checkpoint()
         if self._dropped_lines:
             text = f"gridbroker: {self._dropped_lines} lines were dropped: the broker was not reachable"
             site.spool.add_logs(*self.key, [(rfc3339(site.clock.now()), "stderr", text)])
         at = site.meter.release(self._order.gpu_indices, ended_at)
-        self._end(ReportKind.EXITED, at=at, exit_code=code, reason=reason)
+        self._end(ReportKind.EXITED, at=at, exit_code=code, reason=reason if code == KILLED else None)
+
+    def _unseen_end(self, program: RunningProgram) -> tuple[datetime | None, str | None]:
+        """When and why it ended while no agent was there: bill what was last seen rather than what might have been."""
+        wall_s = program.ended_wall_s()
+        if wall_s is None:
+            return self._site.meter.last_seen(self._order.gpu_indices), "it ended while the agent was down; how is not known"
+        return self._site.clock.grid_at(datetime.fromtimestamp(wall_s, UTC)), None
 
     def _end_unstarted(self) -> None:
         """It was to stop before it started: nothing was done, so what it was to resume from still stands."""
@@ -302,9 +303,6 @@ class Runner:
                 reason=reason,
             )
         log.info("placement %s: %s %s %s", self.key[0], kind, "" if exit_code is None else exit_code, reason or "")
-
-
-_UNKNOWN_END = "it ended while the agent was down; how is not known"
 
 
 def run_folder(folder: Path, run: int) -> Path:

@@ -16,7 +16,9 @@ from gridbroker.node_agent.protocol import MAX_SAMPLES_PER_BATCH, CheckpointComm
 from gridbroker.node_agent.spool import CHECKPOINT_LANE, SAMPLES_LANE, Batch, Spool
 
 IDLE_WAIT_S = 5.0
-MAX_HASH_MISMATCHES = 3
+MAX_REPAIRS = 3
+_REPAIRABLE = frozenset({"hash_mismatch", "checkpoint_incomplete"})
+"""Refusals of a checkpoint that looking and sending once more may cure."""
 _KEY_PROBLEM = 401
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ def placement_path(placement_id: str) -> str:
 @dataclass(slots=True)
 class Lane:
     failures: int = 0
-    mismatches: int = 0
+    repairs: int = 0
     not_before_s: float = 0.0
     """On the monotonic clock."""
     most: int = MAX_SAMPLES_PER_BATCH
@@ -94,7 +96,7 @@ class Uploader:
             return self._refused(lane, batch, refusal)
         else:
             lane.most = min(MAX_SAMPLES_PER_BATCH, lane.most * 2)
-        lane.failures = lane.mismatches = 0
+        lane.failures = lane.repairs = 0
         self._spool.forget(batch)
         return True
 
@@ -106,15 +108,15 @@ class Uploader:
             self._on_fenced(batch.placement_id, batch.epoch)
             self._spool.forget(batch)
             return True
-        if refusal.code == "hash_mismatch" and lane.mismatches < MAX_HASH_MISMATCHES:
-            lane.mismatches += 1
+        if refusal.code in _REPAIRABLE and lane.repairs < MAX_REPAIRS:
+            lane.repairs += 1
             self._described = None
             return self._later(lane, batch, refusal)
         if len(batch.ids) > 1:
             lane.most = len(batch.ids) // 2
             return True
         log.warning("%s: dropped a %s that the server refuses: %s", batch.lane, batch.kind, refusal)
-        lane.mismatches = 0
+        lane.repairs = 0
         self._spool.forget(batch)
         return True
 

@@ -159,7 +159,11 @@ async def _advance(db: Database, table: sa.Table, ids: Sequence[UUID] | None, st
             claimed = await claims.claim_due(tx, table, limit=BATCH, for_s=CLAIM_S, ids=ids)
         if not claimed:
             break
-        moved += sum(await asyncio.gather(*(step(claim) for claim in claimed)))
+        results = await asyncio.gather(*(step(claim) for claim in claimed), return_exceptions=True)
+        for result in results:  # every row had its turn before one that broke is told of
+            if isinstance(result, BaseException):
+                raise result
+            moved += result
     return moved
 
 

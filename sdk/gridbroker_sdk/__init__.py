@@ -10,6 +10,7 @@ What is busy (429, 503) is asked again, and so is what did not answer: every POS
 """
 
 from gridbroker_sdk._client import ENDED, Client, Listing
+from gridbroker_sdk._connection import is_loopback
 from gridbroker_sdk._problem import ApiError, Problem, ProblemField, SdkError, Unreachable
 
-__all__ = ["ENDED", "ApiError", "Client", "Listing", "Problem", "ProblemField", "SdkError", "Unreachable"]
+__all__ = ["ENDED", "ApiError", "Client", "Listing", "Problem", "ProblemField", "SdkError", "Unreachable", "is_loopback"]

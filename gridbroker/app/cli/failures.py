@@ -1,14 +1,17 @@
 """What a failed command says and exits with: title, detail, each wrong field, request id and a next step on stderr; with --json
 the problem document on stdout. Imported only when something failed."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from gridbroker.app.cli import output
 from gridbroker.app.cli.exits import Exit, exit_of
 from gridbroker.core.errors import GridbrokerError
-from gridbroker.core.log import mask
 from gridbroker_sdk import ApiError, Problem, ProblemField, Unreachable
+
+_PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
+"""Of a database's address in an error's text."""
 
 _NEXT_BY_CODE = {
     "no_key": "Run `gridbroker login`, or set GRIDBROKER_API_KEY.",
@@ -89,7 +92,7 @@ def _of_ours(error: GridbrokerError) -> Problem:
         code=error.code,
         status=error.status,
         title=error.title,
-        detail=mask(error.detail),
+        detail=_PASSWORD.sub("[hidden]@", error.detail),
         errors=[{"pointer": one.pointer, "detail": one.detail} for one in error.errors],
         reasons=dict(error.reasons),
     )

@@ -3,8 +3,11 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from gridbroker_sdk import Listing
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What could move a cursor or turn the direction of text; names and log lines come from others."""
@@ -39,6 +42,31 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, clock_fac
         _rich_table(columns, cells)
     else:
         _plain_table(columns, cells)
+
+
+def listing(
+    found: "Listing",
+    columns: Sequence[str],
+    row: Callable[[dict[str, Any]], Sequence[object]],
+    *,
+    as_json: bool,
+    hint: str,
+    clock_factor: int = 1,
+) -> None:
+    """A list as JSON or as a table; `hint` says what to do when it is empty."""
+    if as_json:
+        put_listing(found)
+    elif not found.data:
+        say(hint)
+    else:
+        factor = max([clock_factor, *(entry.get("clock_factor", 1) for entry in found.data)])
+        table(columns, map(row, found.data), clock_factor=factor)
+        if found.truncated:
+            say(f"There are more than {len(found.data)}; ask for them with --limit.")
+
+
+def put_listing(found: "Listing") -> None:
+    put_json({"data": found.data, "truncated": found.truncated})
 
 
 def fields(pairs: Mapping[str, object], *, clock_factor: int = 1) -> None:

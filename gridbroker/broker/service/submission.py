@@ -134,3 +134,8 @@ def _intensity_range(spec: WorkloadSpec, outlooks: Mapping[str, Outlook]) -> Ran
     if not means:
         return UNKNOWN_INTENSITY_MG_PER_KWH
     return Range(round(means[0] * 1000), round(means[len(means) // 2] * 1000), round(means[-1] * 1000))
+
+
+async def count_by_state(tx: Tx) -> dict[str, int]:
+    """System role. How many workloads are in each state."""
+    return await repository.count_by_state(tx)

@@ -6,6 +6,7 @@ parent (PR_SET_PDEATHSIG is not set), and three things stand in the run folder i
 - `identity`: the shell's own /proc stat line, written with O_EXCL before the program starts. A recovering agent that finds none
   writes `void` the same way; whichever comes first wins, so a shell that was about to start can no longer do so.
 - `stdout`, `stderr`: named pipes that the program holds open for reading too. Nobody reading means it waits, not that it dies.
+  What a killed agent had read and not yet written down (one read, at most 64 KiB) is the only output that can be lost.
 - `exit`: the program's exit code, written by the shell.
 
 Needs Linux (/proc). A service manager must leave the processes alone when it restarts the agent (systemd: KillMode=process).

@@ -55,7 +55,9 @@ def test_ids_are_of_the_revision_not_of_its_value():
     assert Revision(SIGNAL, 0).id == Revision(replace(SIGNAL, value=9.0), 0).id != Revision(SIGNAL, 1).id
 
 
-@pytest.mark.parametrize("bad", [{"value": float("nan")}, {"value": float("inf")}, {"at": datetime(2026, 3, 20, 12, 30, tzinfo=UTC)}])
+@pytest.mark.parametrize(
+    "bad", [{"value": float("nan")}, {"value": float("inf")}, {"at": datetime(2026, 3, 20, 12, 30, tzinfo=UTC)}]
+)
 def test_a_source_that_breaks_its_contract_is_stopped(bad):
     with pytest.raises(AssertionError):
         news([replace(SIGNAL, **bad)], {})
