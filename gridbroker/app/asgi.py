@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -33,6 +33,7 @@ from gridbroker.grid import routes as grid_routes
 from gridbroker.grid.zone import ZONES
 from gridbroker.identity import routes as identity_routes
 from gridbroker.identity.guards import caller_of, public
+from gridbroker.identity.role import Caller
 from gridbroker.metering import routes as metering_routes
 from gridbroker.pricing.rate_card import list_prices
 from gridbroker.providers import routes as provider_routes
@@ -137,7 +138,7 @@ def _dependencies(ports: Ports, bell: OrdersBell) -> dict[str, Provide]:
     return provided | {"caller": Provide(caller_of_request, sync_to_thread=False)}
 
 
-def caller_of_request(request: Any) -> Any:
+def caller_of_request(request: Request[Any, Any, Any]) -> Caller:
     return caller_of(request)
 
 

@@ -16,7 +16,7 @@ class WorkloadState(StrEnum):
     """Leased; the node was ordered to run it."""
     RUNNING = "running"
     MIGRATING = "migrating"
-    """The target is leased, the source was ordered to checkpoint and stop."""
+    """The source was ordered to checkpoint and stop. A move has leased its target before; a pause has none and leads to waiting."""
     STOPPING = "stopping"
     """Ordered to stop for good: cancelled, completed by its owner, or its money is used up."""
     SETTLING = "settling"

@@ -1,12 +1,14 @@
 """Gridbroker's API from Python: a small synchronous client on httpx.
 
     with Client("https://broker.example", key) as client:
-        workload = client.submit({"name": "train", "command": ["python", "train.py"], "budget": {"amount": "12.50", "currency": "EUR"}})
-        for view in client.watch(workload["id"]):
+        budget = {"amount": "12.50", "currency": "EUR"}
+        submitted = client.submit({"name": "train", "command": ["python", "train.py"], "budget": budget})
+        for view in client.watch(submitted["id"]):
             print(view["state"])
 
 Answers are the API's JSON as it came. Refusals raise `ApiError`, a server out of reach raises `Unreachable`; both are `SdkError`.
-What is busy (429, 503) is asked again, and so is what did not answer: every POST carries an Idempotency-Key, so nothing happens twice.
+What is busy (429, 503) is asked again, and so is what did not answer: every POST carries an Idempotency-Key, so nothing happens
+twice.
 """
 
 from gridbroker_sdk._client import ENDED, Client, Listing

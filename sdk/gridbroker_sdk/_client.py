@@ -29,6 +29,8 @@ class Listing:
 class Client(Connection):
     """The whole API of one server as one caller."""
 
+    ENDED = ENDED
+
     def pages(self, path: str, params: Mapping[str, Any] | None = None, *, page_limit: int = PAGE_LIMIT) -> Iterator[Json]:
         """Every entry of a list, page after page."""
         cursor: str | None = None

@@ -72,10 +72,19 @@ def read_problem(status: int, body: bytes, *, request_id: str = "", retry_after_
 
 
 def _not_ours(status: int, request_id: str, retry_after_s: float | None) -> Problem:
-    title, detail = "The answer did not come from a Gridbroker API", f"It had status {status}. Check the address, and proxies on the way."
+    title, detail = (
+        "The answer did not come from a Gridbroker API",
+        f"It had status {status}. Check the address, and proxies on the way.",
+    )
     document = {"title": title, "status": status, "detail": detail, "code": NOT_OURS, "request_id": request_id}
     return Problem(
-        status=status, code=NOT_OURS, title=title, detail=detail, request_id=request_id, retry_after_s=retry_after_s, document=document
+        status=status,
+        code=NOT_OURS,
+        title=title,
+        detail=detail,
+        request_id=request_id,
+        retry_after_s=retry_after_s,
+        document=document,
     )
 
 

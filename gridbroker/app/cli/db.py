@@ -62,7 +62,7 @@ def check(as_json: AsJson = False) -> None:
 
 
 def _ask(action: Callable[[str], T]) -> T:
-    import sqlalchemy  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from gridbroker.core.settings import load  # noqa: PLC0415
 
@@ -71,5 +71,7 @@ def _ask(action: Callable[[str], T]) -> T:
         raise NoDatabase("Set GRIDBROKER_DATABASE_URL; the embedded database is migrated by `gridbroker up`.")
     try:
         return action(url)
-    except (sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        raise DatabaseUnreachable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}.") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise DatabaseUnreachable(
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}."
+        ) from error

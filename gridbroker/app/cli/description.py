@@ -75,7 +75,11 @@ def _plain(value: Any) -> Any:
 
 def _require(body: Mapping[str, Any]) -> None:
     """Say what is missing in the words of the flags; all else is the server's to judge."""
-    missing = [FieldError(f"/{name}", f"missing: give --{name}, or `{name}` in the file") for name in ("name", "budget") if name not in body]
+    missing = [
+        FieldError(f"/{name}", f"missing: give --{name}, or `{name}` in the file")
+        for name in ("name", "budget")
+        if name not in body
+    ]
     if "command" not in body and "image" not in body:
         missing.append(FieldError("/command", "missing: put the command after --, or give --image"))
     if missing:

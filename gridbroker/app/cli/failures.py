@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gridbroker_sdk import ApiError, Problem, ProblemField, Unreachable
+
 from gridbroker.app.cli import output
 from gridbroker.app.cli.exits import Exit, exit_of
 from gridbroker.core.errors import GridbrokerError
-from gridbroker_sdk import ApiError, Problem, ProblemField, Unreachable
 
 _PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
 """Of a database's address in an error's text."""
@@ -63,7 +64,8 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def _say(problem: Problem) -> None:
-    output.say(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+    repeated = problem.errors and all(one.detail in problem.detail for one in problem.errors)
+    output.say(problem.title if repeated or not problem.detail else f"{problem.title}: {problem.detail}")
     for one in problem.errors:
         output.say(f"  {one.pointer or '/'}: {one.detail}")
     for reason, count in problem.reasons.items():

@@ -48,12 +48,13 @@ class _Show(Protocol):
 
 
 def _last(views: Iterator[dict[str, Any]], until_running: bool, show: _Show | None = None) -> dict[str, Any]:
-    for view in views:
+    last: dict[str, Any] = {}
+    for last in views:
         if show is not None:
-            show(view)
-        if until_running and view["state"] in SETTLED:
-            return view
-    return view
+            show(last)
+        if until_running and last["state"] in SETTLED:
+            break
+    return last
 
 
 def _with_lines(views: Iterator[dict[str, Any]], until_running: bool) -> dict[str, Any]:

@@ -45,7 +45,9 @@ Name = Annotated[str, typer.Option("--name", help="What you will know it by.", s
 def create(
     name: Name,
     role: Annotated[KeyRole, typer.Option("--role", show_default=False)],
-    scope: Annotated[list[KeyScope] | None, typer.Option("--scope", help="Repeat for more; default: all.", show_default=False)] = None,
+    scope: Annotated[
+        list[KeyScope] | None, typer.Option("--scope", help="Repeat for more; default: all.", show_default=False)
+    ] = None,
     expires_in_days: Annotated[int | None, typer.Option("--expires-in-days", show_default=False)] = None,
     org: Annotated[UUID | None, typer.Option("--org", help="For admins: whose key it is.", show_default=False)] = None,
     as_json: AsJson = False,

@@ -73,7 +73,11 @@ def entries(
 
 @app.command()
 def charges(
-    workload: WorkloadFilter = None, limit: Limit = 50, as_json: AsJson = False, url: Url = None, profile: ProfileName = DEFAULT_PROFILE
+    workload: WorkloadFilter = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    profile: ProfileName = DEFAULT_PROFILE,
 ) -> None:
     """List what was charged: top-ups and settled workloads, newest first."""
     with session.connect(profile, url) as client:
@@ -90,7 +94,11 @@ def charges(
 
 @app.command()
 def payouts(
-    workload: WorkloadFilter = None, limit: Limit = 50, as_json: AsJson = False, url: Url = None, profile: ProfileName = DEFAULT_PROFILE
+    workload: WorkloadFilter = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    profile: ProfileName = DEFAULT_PROFILE,
 ) -> None:
     """List what was earned as a provider, newest first."""
     with session.connect(profile, url) as client:

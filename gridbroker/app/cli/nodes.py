@@ -29,7 +29,9 @@ def token(
     show_once(created, "token", as_json=as_json, retry="gridbroker nodes token")
     if not as_json:
         output.say(f"Valid until {words.at(created['expires_at'])}, for one registration, on the node's machine:")
-        output.say(f"  GRIDBROKER_REGISTRATION_TOKEN=... gridbroker agent --server {client.url} --name NAME --zone ZONE --gpu-model MODEL")
+        output.say(
+            f"  GRIDBROKER_REGISTRATION_TOKEN=... gridbroker agent --server {client.url} --name NAME --zone ZONE --gpu-model MODEL"
+        )
 
 
 @app.command("list")
@@ -114,4 +116,4 @@ def _show(view: Mapping[str, Any], as_json: bool, clock_factor: int) -> None:
 
 
 def _health(view: Mapping[str, Any]) -> str:
-    return f"{view['health']}, draining" if view["draining"] else str(view["health"])
+    return str(view["health"]) + (", draining" if view["draining"] and view["health"] != "draining" else "")

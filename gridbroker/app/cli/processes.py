@@ -60,7 +60,9 @@ def agent(
     server: Annotated[str | None, typer.Option("--server", help="Address of the broker.", show_default=False)] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="One-time token, for the first start; better in GRIDBROKER_REGISTRATION_TOKEN.", show_default=False),
+        typer.Option(
+            "--token", help="One-time token, for the first start; better in GRIDBROKER_REGISTRATION_TOKEN.", show_default=False
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Of this node.", show_default=False)] = None,
     zone: Annotated[str | None, typer.Option("--zone", help="Grid zone that it draws from.", show_default=False)] = None,
@@ -68,12 +70,15 @@ def agent(
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, show_default=False)] = None,
     price: Annotated[str | None, typer.Option("--price", help="EUR per GPU-hour.", show_default=False)] = None,
     pue: Annotated[float | None, typer.Option("--pue", help="Of the site.", show_default=False)] = None,
-    state_dir: Annotated[Path | None, typer.Option("--state-dir", help="Credentials, spool, working folders.", show_default=False)] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option("--state-dir", help="Credentials, spool, working folders.", show_default=False)
+    ] = None,
     energy: Annotated[str | None, typer.Option("--energy", help="auto, nvml or modelled.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run workloads on this machine for a broker. Calls out only; flags win over GRIDBROKER_* variables."""
-    from gridbroker.node_agent import agent as node, config  # noqa: PLC0415 - only this command runs one
+    from gridbroker.node_agent import agent as node  # noqa: PLC0415 - only this command runs one
+    from gridbroker.node_agent import config  # noqa: PLC0415
 
     _ = as_json
     try:

@@ -22,7 +22,11 @@ SaveTo = Annotated[
 
 @app.command("list")
 def list_(
-    workload: WorkloadFilter = None, limit: Limit = 50, as_json: AsJson = False, url: Url = None, profile: ProfileName = DEFAULT_PROFILE
+    workload: WorkloadFilter = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    profile: ProfileName = DEFAULT_PROFILE,
 ) -> None:
     """List receipts, newest first."""
     with session.connect(profile, url) as client:

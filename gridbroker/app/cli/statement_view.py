@@ -8,6 +8,20 @@ from gridbroker.core.money import format_micro
 
 
 def show(statement: Mapping[str, Any]) -> None:
+    show_totals(statement)
+    output.put()
+    output.table(
+        ["zone", "gpu", "from", "to", "energy", "cost"],
+        [_usage(one) for one in statement["usages"]],
+    )
+    output.put()
+    output.table(
+        ["baseline", "zones", "would have emitted", "avoided", "complete"],
+        [_counterfactual(one) for one in statement["counterfactuals"]],
+    )
+
+
+def show_totals(statement: Mapping[str, Any]) -> None:
     output.fields(
         {
             "Statement": statement["statement_id"],
@@ -22,16 +36,6 @@ def show(statement: Mapping[str, Any]) -> None:
             "Method": statement["method"],
         },
         clock_factor=int(statement["clock_factor"]),
-    )
-    output.put()
-    output.table(
-        ["zone", "gpu", "from", "to", "energy", "cost"],
-        [_usage(one) for one in statement["usages"]],
-    )
-    output.put()
-    output.table(
-        ["baseline", "zones", "would have emitted", "avoided", "complete"],
-        [_counterfactual(one) for one in statement["counterfactuals"]],
     )
 
 

@@ -15,9 +15,7 @@ from gridbroker.app.cli.options import AsJson, ProfileName, Url
 File = Annotated[
     Path | None, typer.Option("--file", "-f", help="Description as .json or .toml; flags win over it.", show_default=False)
 ]
-Command = Annotated[
-    list[str] | None, typer.Argument(metavar="COMMAND", help="The program and its arguments.", show_default=False)
-]
+Command = Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="The program and its arguments.", show_default=False)]
 Name = Annotated[str | None, typer.Option("--name", show_default=False)]
 Budget = Annotated[str | None, typer.Option("--budget", help="Most that it may cost, for example 12.50.", show_default=False)]
 CurrencyCode = Annotated[str, typer.Option("--currency", help="Of the budget.")]
@@ -30,9 +28,7 @@ Zones = Annotated[list[str] | None, typer.Option("--zone", help="Allowed grid zo
 HomeZone = Annotated[
     str | None, typer.Option("--home-zone", help="Where it would run without a broker: the baseline.", show_default=False)
 ]
-Deadline = Annotated[
-    str | None, typer.Option("--deadline", help="End by, for example 2027-03-01T18:00:00Z.", show_default=False)
-]
+Deadline = Annotated[str | None, typer.Option("--deadline", help="End by, for example 2027-03-01T18:00:00Z.", show_default=False)]
 GreenOnly = Annotated[bool, typer.Option("--green-only", help="Only where the whole run is expected to be green.")]
 MaxIntensity = Annotated[
     float | None, typer.Option("--max-intensity", help="Cap on the planned mean, gCO2e/kWh.", show_default=False)

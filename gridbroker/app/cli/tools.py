@@ -50,13 +50,16 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         output.put_json({"ok": healthy, "checks": [asdict(check) for check in checks]})
     else:
-        marks = {True: "ok", False: "missing"}
-        output.table(["check", "result", "detail"], [[one.name, marks[one.ok], one.detail] for one in checks])
+        output.table(["check", "result", "detail"], [[one.name, _result(one.ok, one.required), one.detail] for one in checks])
         for one in checks:
             if one.hint:
                 output.say(f"{one.name}: {one.hint}")
     if not healthy:
         raise typer.Exit(Exit.FAILURE)
+
+
+def _result(ok: bool, required: bool) -> str:
+    return "ok" if ok else "FAILED" if required else "not there"
 
 
 def version(as_json: AsJson = False) -> None:

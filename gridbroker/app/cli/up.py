@@ -25,9 +25,7 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Databases, blo
 def up(
     data_dir: DataDir = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default=False)] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.", show_default=False)
-    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.", show_default=False)] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Worker processes.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +33,7 @@ def up(
 
     Prints the address and, at the first start of a data folder, an admin API key. GRIDBROKER_* variables set everything else.
     """
-    import sqlalchemy  # noqa: PLC0415 - heavy, and only this command needs them
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - heavy, as all that follows, and only this command needs them
 
     from gridbroker.app.admin import ensure_admin_now  # noqa: PLC0415
     from gridbroker.app.stack import Stack  # noqa: PLC0415
@@ -45,7 +43,7 @@ def up(
     log.configure(settings.log_level, json=settings.log_json)
     try:
         stack = Stack.start(settings, workers=workers, on_event=_tell)
-    except (sqlalchemy.exc.SQLAlchemyError, ConnectionError) as error:
+    except (SQLAlchemyError, ConnectionError) as error:
         raise ServersUnreachable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     with stack:
         _announce(stack.url, ensure_admin_now(stack.settings), stack.settings.data_dir, as_json)

@@ -26,11 +26,11 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a receipt offline, every figure derived again. Exits with 0 when all checks hold, else 1."""
-    from gridbroker.settlement.verify import MAX_BYTES, verify as check  # noqa: PLC0415 - only this command needs it
+    from gridbroker.settlement import verify as rules  # noqa: PLC0415 - only this command needs them
 
     with file.open("rb") as opened:
-        document = opened.read(MAX_BYTES + 1)
-    found = check(document, proof=_read_proof(proof) if proof else None, expected_key=key)
+        document = opened.read(rules.MAX_BYTES + 1)
+    found = rules.verify(document, proof=_read_proof(proof) if proof else None, expected_key=key)
     if as_json:
         output.put_json(asdict(found))
     else:

@@ -46,10 +46,13 @@ def show(workload_id: Id, as_json: AsJson = False, url: Url = None, profile: Pro
     """Show state, progress, placements, and cost and energy to date."""
     with session.connect(profile, url) as client:
         view = client.workload(workload_id)
-    if as_json:
-        output.put_json(view)
-    else:
+        if as_json:
+            output.put_json(view)
+            return
         _show(view)
+        if view["state"] in client.ENDED:
+            output.put()
+            statement_view.show_totals(client.statement(workload_id))
 
 
 @app.command()
@@ -186,21 +189,23 @@ def _event(event: Mapping[str, Any]) -> list[object]:
 
 
 def _decision(decision: Mapping[str, Any], clock_factor: int) -> None:
-    route_ = decision["body"].get("route") or decision["body"]
+    route_ = decision["body"]["route"]
     output.fields(
         {
             "Decision": f"{decision['kind']}: {decision['outcome']}",
             "At": words.at(decision["decided_at"]),
             "Policy": decision["policy_version"],
-            "Binding constraint": plan_view.binding(route_["binding"]) if route_.get("binding") else None,
-            "Rejected by reason": words.counted(route_.get("rejected_counts", {})) or None,
+            "Binding constraint": plan_view.binding(route_["binding"]) if route_["binding"] else None,
+            "Rejected by reason": words.counted(route_["rejected_counts"]) or None,
         },
         clock_factor=clock_factor,
     )
-    if route_.get("candidates"):
+    for line in decision["body"].get("sum", []):
+        output.put(f"  {line}")
+    if route_["candidates"]:
         output.put()
         plan_view.show_candidates(route_["candidates"])
-    if route_.get("rejected"):
+    if route_["rejected"]:
         output.put()
         plan_view.show_rejected(route_["rejected"])
 

@@ -18,7 +18,7 @@ SIMULATED = f"simulated time x{FACTOR}"
 
 class Teller:
     def __init__(self, *, to_stderr: bool) -> None:
-        self.console = Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+        self.console = Console(stderr=to_stderr, highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
     def head(self, text: str) -> None:
         self.console.print(f"\n[bold]{escape(text)}[/bold]")

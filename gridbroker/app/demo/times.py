@@ -18,7 +18,7 @@ STEP_S = RUN_HOURS * 3600 / STEPS / FACTOR
 CHECKPOINT_EVERY = 20
 START_HOUR = 12
 PREFERRED_ZONES = ("ES", "GB", "DE")
-HISTORY = timedelta(hours=48)
+HISTORY = timedelta(hours=72)
 """What forecasts want to have seen of a trace before the start."""
 
 
@@ -34,14 +34,14 @@ class Stage:
 
 
 def choose(grid_trace: Path | None, now: datetime) -> Stage:
-    """The modelled day that repeats, begun today at noon UTC; or a trace, begun at noon of its third day. Raises BadTrace."""
+    """The modelled day that repeats, begun today at noon UTC; or a trace, begun at noon of its fourth day. Raises BadTrace."""
     if grid_trace is None:
         noon = datetime.combine(now.date(), time(START_HOUR), UTC)
         return Stage(grid_kind="modelled", grid_source="typical", zones=PREFERRED_ZONES, starts_at=noon)
     trace = ReplaySource(grid_trace.absolute()).load()
     starts_at = datetime.combine((trace.first_hour + HISTORY).date(), time(START_HOUR), UTC)
     if trace.last_hour < starts_at + timedelta(hours=RUN_HOURS + 2):
-        raise BadTrace(f"{grid_trace} is too short: it needs two days of history and {RUN_HOURS + 2} hours from noon of the third.")
+        raise BadTrace(f"{grid_trace} is too short: it needs three days of history and {RUN_HOURS + 2} hours from noon of the fourth.")
     ordered = [zone for zone in PREFERRED_ZONES if zone in trace.zones]
     zones = (ordered + sorted(set(trace.zones) - set(ordered)))[:3]
     if len(zones) < 2:

@@ -1,5 +1,6 @@
 """Recording what was decided about a place: routed or waiting, running, stopping, moved."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -133,6 +134,16 @@ async def migrating(
         tx, claim, workload, WorkloadState.MIGRATING,
         due_in_s=None, reviewed_at=clock.now(), placements=placement.number, spent_micro=spent_micro(loaded, clock.now()),
     )  # fmt: skip
+
+
+async def pausing(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, broken: Sequence[str]) -> None:
+    """Nowhere keeps what the owner asked for: checkpoint, stop, and wait for a place that does. A move without a target."""
+    workload, source = loaded.workload, loaded.current
+    assert source is not None
+    await agent.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
+    await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING)
+    await tell(tx, clock, workload, "pausing", node=source.node_name, broken=list(broken))
+    await move(tx, claim, workload, WorkloadState.MIGRATING, due_in_s=None, reviewed_at=clock.now())
 
 
 async def switched(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Switch) -> int:

@@ -35,6 +35,10 @@ async def review(db: Database, clock: Clock, claim: Claim, loaded: Loaded, inter
             decision_id = await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "move")
             await placing.migrating(tx, clock, claim, loaded, assessment.target, decision_id, assessment)
             return
+        if assessment is not None and assessment.broken and running is not None and running.checkpointable:
+            await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "pause")
+            await placing.pausing(tx, clock, claim, loaded, assessment.broken)
+            return
         if assessment is not None and await _is_news(tx, loaded, assessment):
             await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "stay")
         facts = facts_of(loaded, now=clock.now(), review_interval=interval)
