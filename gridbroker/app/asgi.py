@@ -22,8 +22,8 @@ from gridbroker.app.gate import Gate
 from gridbroker.app.hints import DramatiqQueue
 from gridbroker.app.metrics import NODES, WORKLOADS
 from gridbroker.app.rate_limit import RateLimiter
-from gridbroker.broker.service import submission
 from gridbroker.broker.routes import BROKER_ROUTES
+from gridbroker.broker.service import submission
 from gridbroker.broker.service.outlook_cache import OutlookCache
 from gridbroker.core import log
 from gridbroker.core.db import connect

@@ -18,7 +18,6 @@ from gridbroker.core.db import Database
 from gridbroker.core.errors import GridbrokerError, Malformed, RateLimited, UnsupportedMediaType
 from gridbroker.identity import service
 
-
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _RAW_BODY = re.compile(r"/blobs/[0-9a-f]{64}$")

@@ -19,7 +19,7 @@ class Verdict:
 
 
 def decide(earliest_s: float | None, now_s: float, quota: int, window_s: float) -> tuple[Verdict, float]:
-    """The verdict on one call, and the caller's new theoretical arrival time. `quota` calls per `window_s`, all at once if wished."""
+    """The verdict on one call, and the caller's new theoretical arrival time. `quota` calls per `window_s`, even all at once."""
     step = window_s / quota
     arrival = max(earliest_s if earliest_s is not None else now_s, now_s)
     ahead = arrival - now_s

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gridbroker.app import actions
@@ -58,7 +59,7 @@ async def run(settings: Settings) -> None:
             try:
                 async with _leadership(ports, stop) as lost:
                     await _lead(ports, stop, lost)
-            except (OSError, sa.exc.SQLAlchemyError) as error:
+            except (OSError, SQLAlchemyError) as error:
                 _log.warning("scheduler_waits_for_database", reason=str(error))
                 await _sleep(stop, RETRY_S)
 
@@ -89,8 +90,8 @@ async def _repeat(ports: Ports, sweep: Sweep, stop: asyncio.Event) -> None:
 async def _leadership(ports: Ports, stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
     """Hold the advisory lock on a connection of its own; the event is set when that connection is gone."""
     lost = asyncio.Event()
-    async with ports.db.system.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+    async with ports.db.system.connect() as opened:
+        connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
         while not await connection.scalar(sa.text("select pg_try_advisory_lock(:key)"), {"key": LEADER_LOCK}):
             if await _sleep(stop, RETRY_S):
                 break
@@ -106,7 +107,7 @@ async def _watch(connection: AsyncConnection, lost: asyncio.Event) -> None:
         while True:
             await asyncio.sleep(RETRY_S)
             await connection.execute(sa.text("select 1"))
-    except (OSError, sa.exc.SQLAlchemyError):
+    except (OSError, SQLAlchemyError):
         lost.set()
 
 

@@ -36,37 +36,60 @@ FLEET: tuple[SeedOrganisation, ...] = (
     SeedOrganisation("Corvid Language Lab", "developer", "DE"),
     SeedOrganisation("Pasteur Imaging", "developer", "GB"),
     SeedOrganisation(
-        "Rhône Warmth Recovery", "recycler", "FR",
+        "Rhône Warmth Recovery",
+        "recycler",
+        "FR",
         (SeedNode("rhone-pool-1", "FR", "A100", 4, 1.05), SeedNode("rhone-pool-2", "FR", "H100", 2, 1.05)),
     ),
     SeedOrganisation("Basin Flare Power", "recycler", "US-TEX-ERCO", (SeedNode("basin-1", "US-TEX-ERCO", "H100", 8, 1.1),)),
     SeedOrganisation(
-        "Meseta Compute", "datacenter", "ES",
-        (SeedNode("meseta-1", "ES", "H100", 8, 1.2), SeedNode("meseta-2", "ES", "A100", 8, 1.2), SeedNode("ebro-1", "ES", "L40S", 4, 1.2), SeedNode("douro-1", "PT", "A100", 4, 1.2)),
+        "Meseta Compute",
+        "datacenter",
+        "ES",
+        (
+            SeedNode("meseta-1", "ES", "H100", 8, 1.2),
+            SeedNode("meseta-2", "ES", "A100", 8, 1.2),
+            SeedNode("ebro-1", "ES", "L40S", 4, 1.2),
+            SeedNode("douro-1", "PT", "A100", 4, 1.2),
+        ),
     ),
     SeedOrganisation(
-        "Nordsee Hosting", "datacenter", "DE",
-        (SeedNode("nordsee-1", "DE", "H100", 8, 1.25), SeedNode("nordsee-2", "NL", "H100", 4, 1.25), SeedNode("schelde-1", "BE", "A100", 4, 1.25)),
+        "Nordsee Hosting",
+        "datacenter",
+        "DE",
+        (
+            SeedNode("nordsee-1", "DE", "H100", 8, 1.25),
+            SeedNode("nordsee-2", "NL", "H100", 4, 1.25),
+            SeedNode("schelde-1", "BE", "A100", 4, 1.25),
+        ),
     ),
     SeedOrganisation(
-        "Padana Data", "datacenter", "IT",
+        "Padana Data",
+        "datacenter",
+        "IT",
         (SeedNode("padana-1", "IT", "A100", 8, 1.35), SeedNode("padana-2", "IT", "L40S", 4, 1.35)),
     ),
     SeedOrganisation(
-        "Thames & Forth Cloud", "datacenter", "GB",
+        "Thames & Forth Cloud",
+        "datacenter",
+        "GB",
         (SeedNode("forth-1", "GB", "H100", 8, 1.2), SeedNode("thames-1", "GB", "A100", 4, 1.3)),
     ),
     SeedOrganisation(
-        "Golden State GPU", "datacenter", "US-CAL-CISO",
+        "Golden State GPU",
+        "datacenter",
+        "US-CAL-CISO",
         (SeedNode("mojave-1", "US-CAL-CISO", "H100", 8, 1.25), SeedNode("hudson-1", "US-NY-NYIS", "A100", 8, 1.25)),
     ),
     SeedOrganisation("Amira at home", "gamer", "PT", (SeedNode("amira-4090", "PT", "RTX 4090", 1, 1.0),)),
     SeedOrganisation("Jonas at home", "gamer", "DE", (SeedNode("jonas-4090", "DE", "RTX 4090", 1, 1.0),)),
     SeedOrganisation(
-        "Student flat Leuven", "gamer", "BE",
+        "Student flat Leuven",
+        "gamer",
+        "BE",
         (SeedNode("leuven-3080", "BE", "RTX 3080", 1, 1.0), SeedNode("leuven-3090", "NL", "RTX 3090", 1, 1.0)),
     ),
-)  # fmt: skip
+)
 
 
 def run(url: str, key: str, as_json: bool) -> int:
@@ -87,9 +110,7 @@ def run(url: str, key: str, as_json: bool) -> int:
         ("organisation", "kind", "nodes", "key (shown once)"),
         [(one["name"], one["kind"], len(one["nodes"]), one["key"]) for one in created],
     )
-    say(
-        f"{summary['organisations']} organisations and {summary['nodes']} nodes. No agents run on these nodes: they soon count as lost."
-    )
+    say(f"{summary['organisations']} organisations and {summary['nodes']} nodes, without agents: the nodes soon count as lost.")
     return 0
 
 

@@ -44,7 +44,7 @@ def _worker(settings: Settings, ports: Ports, loop: asyncio.AbstractEventLoop) -
         """One hint, on a dramatiq thread; the action itself runs on the one event loop, where the connections live."""
         asyncio.run_coroutine_threadsafe(_act(ports, name, UUID(row_id)), loop).result(ACTION_TIMEOUT_S)
 
-    dramatiq.actor(take, actor_name=ACTOR, queue_name=DRAMATIQ_QUEUE, broker=broker)
+    dramatiq.actor(actor_name=ACTOR, queue_name=DRAMATIQ_QUEUE, broker=broker)(take)
     return dramatiq.Worker(broker, worker_timeout=IDLE_POLL_MS, worker_threads=settings.worker_threads)
 
 

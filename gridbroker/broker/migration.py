@@ -116,7 +116,7 @@ class Assessment:
         return self.best.target if self.best and self.decision is MoveDecision.MOVE else None
 
 
-def assess(  # noqa: PLR0917 - one snapshot of facts
+def assess(
     running: RunningFacts,
     route_now: Route,
     outlooks: Mapping[str, Outlook],

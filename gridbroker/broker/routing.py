@@ -109,7 +109,7 @@ class _Assessed:
     run: Expectation | None
 
 
-def route(  # noqa: PLR0917 - one snapshot of facts
+def route(
     spec: WorkloadSpec,
     nodes: Iterable[NodeFacts],
     outlooks: Mapping[str, Outlook],

@@ -151,7 +151,7 @@ async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan
             case plan.EndPlacement():
                 woken = await _wake(tx, await closing.end_placement(tx, clock, claim, loaded, action))
             case plan.Finish():
-                await closing.finish(tx, clock, claim, loaded, action)
+                await closing.finish(tx, claim, loaded, action)
             case plan.Settle():
                 settled = await closing.settle(tx, clock, ports.signer, ports.settings.issuer_url, claim, loaded)
                 hints = [("payout.advance", payout_id) for payout_id in settled.payout_ids]

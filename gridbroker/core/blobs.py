@@ -1,4 +1,4 @@
-"""Checkpoint bytes, stored by what they are: `<folder>/<owner>/<sha256>`. A file appears only whole and only when its hash is right."""
+"""Checkpoint bytes, stored by what they are: `<folder>/<owner>/<sha256>`. A file appears whole and with the right hash, or not."""
 
 import hashlib
 import os
@@ -50,6 +50,7 @@ class FolderBlobs:
         try:
             size = await _write(part, sha256, body, max_bytes)
             part.replace(target)
+            _sync_folder(target.parent)
         finally:
             part.unlink(missing_ok=True)
         return size
@@ -75,6 +76,15 @@ class FolderBlobs:
                 "A blob is named by its SHA-256 in lower-case hexadecimal.", errors=[FieldError("/sha256", "not a SHA-256")]
             )
         return self._folder / str(owner) / sha256
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _write(path: Path, sha256: str, body: AsyncIterator[bytes], max_bytes: int) -> int:

@@ -47,10 +47,12 @@ async def claim_due(tx: Tx, table: sa.Table, *, limit: int, for_s: float, ids: S
     )
     if ids is not None:
         due = due.where(table.c.id.in_(ids))
+    # A CTE runs once, whatever the planner thinks; a subquery may run again and take more than `limit`.
+    chosen = due.cte("due")
     token = uuid4()
     rows = await tx.execute(
         table.update()
-        .where(table.c.id.in_(due))
+        .where(table.c.id == chosen.c.id)
         .values(claim_token=token, claim_until=NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, for_s), attempts=table.c.attempts + 1)
         .returning(table.c.id, table.c.attempts)
     )

@@ -78,6 +78,7 @@ def _engine(own_url: str | None, owner_url: str | None, role: str, pool_size: in
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,
+        hide_parameters=True,  # errors are logged with their text, and parameters are customers' data
         connect_args={"server_settings": server_settings, "timeout": 10, "command_timeout": 60},
     )
 

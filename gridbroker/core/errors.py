@@ -17,6 +17,11 @@ class FieldError:
     detail: str
 
 
+def pointer(*steps: str | int) -> str:
+    """A JSON Pointer (RFC 6901) from its unescaped steps: `pointer("environment", "a/b")` is `/environment/a~1b`."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
 def _no_reasons() -> dict[str, int]:
     return {}
 

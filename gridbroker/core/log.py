@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 _SECRET_NAME = re.compile(r"(?i)(secret|token|password|authorization|api_?key|private|credential|_url$)")
-_SECRET_VALUE = re.compile(r"gridbroker_[a-z]+_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+@")
+_SECRET_VALUE = re.compile(r"gridbroker_[a-z]+_[A-Za-z0-9]{8}_[A-Za-z0-9]+|(?<=://)[^/\s@]*:[^\s@]*@")
 MASK = "[hidden]"
 
 
@@ -20,10 +20,12 @@ def configure(level: str = "info", *, json: bool = True) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Before masking: an exception's text may hold a key or a database URL as well as any other value.
+        structlog.processors.format_exc_info,
         hide_secrets,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -41,13 +43,29 @@ def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     for name, value in event.items():
         if _SECRET_NAME.search(name):
             event[name] = MASK
-        elif isinstance(value, str):
-            event[name] = mask(value)
+        else:
+            event[name] = _hide(value)
     return event
 
 
 def mask(text: str) -> str:
+    """`text` without API keys, join tokens and the credentials of URLs."""
     return _SECRET_VALUE.sub(MASK, text)
+
+
+def _hide(value: Any) -> Any:
+    """The value with secrets masked at any depth; what is neither text nor a plain container is masked as its text."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return mask(value)
+        case dict():
+            return hide_secrets(None, "", {str(name): inner for name, inner in value.items()})
+        case list() | tuple() | set() | frozenset():
+            return [_hide(inner) for inner in value]
+        case _:
+            return mask(str(value))
 
 
 def _number(level: str) -> int:

@@ -1,10 +1,13 @@
 """Money as integers in millionths of a currency unit (`_micro`). No floats, no implicit rounding."""
 
+import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
 from gridbroker.core.units import MICRO
+
+
+_DECIMAL = re.compile(r"(-)?([0-9]{1,12})(?:\.([0-9]{1,100}))?", re.ASCII)
 
 
 class Currency(StrEnum):
@@ -12,17 +15,17 @@ class Currency(StrEnum):
 
 
 def parse_micro(text: str) -> int:
-    """Micro-units of a plain decimal string such as "12.50". Raises ValueError for anything finer than a millionth, or not finite."""
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not a decimal number") from None
-    if not amount.is_finite() or abs(amount) >= 10**12:
-        raise ValueError(f"{text!r} is out of range")
-    micro = amount * MICRO
-    if micro != micro.to_integral_value():
-        raise ValueError(f"{text!r} is finer than a millionth")
-    return int(micro)
+    """Micro-units of a plain decimal string such as "12.50". Raises ValueError for any other form, and for more than 12 digits
+    before the point or anything finer than a millionth behind it."""
+    found = _DECIMAL.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a decimal number such as 12.50")
+    sign, whole, fraction = found.groups(default="")
+    fraction = fraction.rstrip("0")
+    if len(fraction) > 6:
+        raise ValueError(f"{text[:40]!r} is finer than a millionth")
+    micro = int(whole) * MICRO + int(fraction.ljust(6, "0"))
+    return -micro if sign else micro
 
 
 def format_micro(amount_micro: int) -> str:

@@ -34,11 +34,17 @@ def decode_cursor(cursor: str | None) -> UUID | None:
     if cursor is None:
         return None
     try:
-        return UUID(bytes=base64.urlsafe_b64decode(cursor.encode() + b"=="))
+        found = UUID(bytes=base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
     except (binascii.Error, ValueError):
-        raise BadCursor(
-            "Pass next_cursor of an earlier answer unchanged.", errors=[FieldError("/cursor", "not a cursor")]
-        ) from None
+        raise _bad_cursor() from None
+    # The decoder passes over characters that are not of its alphabet.
+    if encode_cursor(found) != cursor:
+        raise _bad_cursor()
+    return found
+
+
+def _bad_cursor() -> BadCursor:
+    return BadCursor("Pass next_cursor of an earlier answer unchanged.", errors=[FieldError("/cursor", "not a cursor")])
 
 
 def page(items: Sequence[T], limit: int, id_of: Callable[[T], UUID]) -> Page[T]:

@@ -5,11 +5,13 @@ much randomness a plain SHA-256 is enough, a slow hash would add nothing.
 """
 
 import hashlib
+import re
 import secrets
 
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SECRET_CHARS = 59
 PREFIX_CHARS = 8
+_FORM = re.compile(rf"(gridbroker_[a-z]+_[{ALPHABET}]{{{PREFIX_CHARS}}})_[{ALPHABET}]{{{SECRET_CHARS}}}")
 
 
 def new_secret(kind: str) -> str:
@@ -19,10 +21,8 @@ def new_secret(kind: str) -> str:
 
 def prefix_of(secret: str) -> str | None:
     """The public part of a well-formed secret, or None."""
-    parts = secret.split("_")
-    if len(parts) != 4 or parts[0] != "gridbroker" or len(parts[2]) != PREFIX_CHARS or len(parts[3]) != SECRET_CHARS:
-        return None
-    return "_".join(parts[:3])
+    found = _FORM.fullmatch(secret)
+    return found[1] if found else None
 
 
 def hash_secret(secret: str) -> bytes:

@@ -194,9 +194,17 @@ def _organisation(found: Organisation) -> OrganisationView:
 
 def _key(key: ApiKey) -> KeyView:
     return KeyView(
-        key.key_id, key.org_id, key.name, key.role, key.scopes, key.prefix,
-        key.created_at, key.expires_at, key.revoked_at, key.last_used_at,
-    )  # fmt: skip
+        key.key_id,
+        key.org_id,
+        key.name,
+        key.role,
+        key.scopes,
+        key.prefix,
+        key.created_at,
+        key.expires_at,
+        key.revoked_at,
+        key.last_used_at,
+    )
 
 
 def _created(key: ApiKey, secret: str) -> CreatedKeyView:

@@ -26,7 +26,7 @@ async def test_from_submit_to_a_verified_receipt(market: Market) -> None:
     shown = await market.show(workload_id)
     assert (shown["cost_eur"], shown["moves"], shown["restarts"]) == ("4.80", 0, 0)
     statement = await check_proof(market, workload_id)
-    assert statement["energy_mj"] == str(agent.used_mj[order.placement_id]) == str(2 * 3600 * 500_000)
+    assert statement["energy_mj"] == agent.used_mj[order.placement_id] == 2 * 3600 * 500_000
     assert (statement["energy_kind"], statement["outcome"]) == ("measured", "completed")
     assert ok(await market.customer.get("/api/v1/wallet")) == {
         "available": "995.20", "held": "0.00", "posted": "995.20", "currency": "EUR",
@@ -36,7 +36,7 @@ async def test_from_submit_to_a_verified_receipt(market: Market) -> None:
     [payout] = ok(await market.providers[agent.name].get("/api/v1/payouts"))["data"]
     assert (payout["state"], payout["amount"]) == ("paid", "4.08")
     log = ok(await market.customer.get(f"/api/v1/workloads/{workload_id}/logs"))
-    assert ([line["text"] for line in log["data"]], log["ended"]) == (["step 1", "step 2"], False if len(log["data"]) == 200 else True)
+    assert ([line["text"] for line in log["data"]], log["ended"]) == (["step 1", "step 2"], True)
     await check_market(market)
 
 
@@ -55,9 +55,9 @@ async def test_it_moves_when_the_evening_comes(market: Market) -> None:
     assert [(one["node_name"], one["end_reason"]) for one in shown["placements"]] == [("es", "checkpointed"), ("gb", "done")]
     statement = await check_proof(market, run.workload_id)
     used = {placement["id"]: market.world.agents[placement["node_name"]].used_mj[placement["id"]] for placement in shown["placements"]}
-    assert {usage["placement_id"]: usage["energy_mj"] for usage in statement["usages"]} == {key: str(mj) for key, mj in used.items()}
-    assert statement["energy_mj"] == str(sum(used.values()))
-    assert parse_micro(shown["cost_eur"]) == sum(int(usage["cost_micro"]) for usage in statement["usages"])
+    assert {usage["placement_id"]: usage["energy_mj"] for usage in statement["usages"]} == used
+    assert statement["energy_mj"] == sum(used.values())
+    assert parse_micro(shown["cost_eur"]) == sum(usage["cost_micro"] for usage in statement["usages"])
     await check_market(market)
 
 

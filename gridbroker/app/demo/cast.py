@@ -7,8 +7,8 @@ from subprocess import Popen
 
 from gridbroker_sdk import Client
 
-from gridbroker.app.embedded import process as processes
 from gridbroker.app.child import plain_environment
+from gridbroker.app.embedded import process as processes
 from gridbroker.core.errors import Unavailable
 from gridbroker.core.settings import PREFIX, Settings
 

@@ -39,7 +39,7 @@ def follow(customer: Client, workload_id: str, teller: Teller) -> Story:
             share = (story.view.get("progress") or {}).get("share") or 0.0
             figures = f"{eur(round(float(story.view['cost_eur']) * 1_000_000))}, {kwh(story.view['energy_mj'])} so far"
             bar.update(task, completed=share, description=f"{story.view['state']:9} {figures}")
-            if not story.view["state"] in ENDED:
+            if story.view["state"] not in ENDED:
                 customer.sleep(POLL_S)
             return story.view["state"] in ENDED
 

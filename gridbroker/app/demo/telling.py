@@ -1,7 +1,7 @@
-"""The demonstration in words: to stdout, or to stderr when stdout carries the JSON summary. No colour where there is no terminal."""
+"""The demonstration in words: to stdout, or to stderr when stdout carries the JSON summary. No colour without a terminal."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,14 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from gridbroker.app.cli.words import at, eur, eur_range, grams, grams_range, kwh, kwh_range
 from gridbroker.app.demo.proof import Receipt, Steps
 from gridbroker.app.demo.times import FACTOR, Stage
-from gridbroker.core.units import MICRO
 
 SIMULATED = f"simulated time x{FACTOR}"
 
 
 class Teller:
     def __init__(self, *, to_stderr: bool) -> None:
-        self.console = Console(stderr=to_stderr, highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+        width = None if sys.stdout.isatty() else 200
+        self.console = Console(stderr=to_stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
 
     def head(self, text: str) -> None:
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
@@ -62,10 +62,12 @@ class Teller:
         run = best["run"]
         self.lines(
             [
-                f"place    {best['node_name']} in {best['zone']}, starting {at(plan['start_at'])}, about {run['hours']['expected']:.1f} h",
+                f"place    {best['node_name']} in {best['zone']}",
+                f"start    {at(plan['start_at'])}, for about {run['hours']['expected']:.1f} h",
                 f"cost     {eur_range(run['cost_micro'])}",
                 f"energy   {kwh_range(run['energy_mj'])}, modelled",
-                f"carbon   {grams_range(run['emissions_mg'])}, mean {run['mean_intensity_g_per_kwh']:.0f} g/kWh, {run['grid']['method']}",
+                f"carbon   {grams_range(run['emissions_mg'])}, at a mean of {run['mean_intensity_g_per_kwh']:.0f} g/kWh",
+                f"forecast {run['grid']['method']}",
                 f"score    {_score(best['score'])}",
                 f"second   {_second(plan['second'])}",
                 f"binding  {_binding(plan['binding'])}",
@@ -96,11 +98,13 @@ class Teller:
 
     def statement(self, statement: Mapping[str, Any]) -> None:
         self.head(
-            f"4. The statement ({SIMULATED}; energy {statement['energy_kind']}, grid {statement['grid_quality']}, {statement['method']})"
+            f"4. The statement ({SIMULATED}; energy {statement['energy_kind']}, grid {statement['grid_quality']}, "
+            f"{statement['method']})"
         )
         for usage in statement["usages"]:
             self.line(
-                f"{usage['zone']:4} {at(usage['from_at'])} to {at(usage['to_at'])}  {kwh(usage['energy_mj'])}  {eur(int(usage['cost_micro']))}"
+                f"{usage['zone']:4} {at(usage['from_at'])} to {at(usage['to_at'])}  {kwh(usage['energy_mj'])}  "
+                f"{eur(int(usage['cost_micro']))}"
             )
         self.line(
             f"sum  {kwh(statement['energy_mj'])} at the GPU, {kwh(statement['facility_energy_mj'])} at the meter (PUE), "
@@ -127,7 +131,8 @@ class Teller:
         for one in subject["counterfactuals"]:
             share = _share(int(one["avoidedMg"]), int(one["emissionsMg"]))
             self.line(
-                f"against {one['baseline']:17} ({', '.join(one['zones'])}): {grams(one['emissionsMg'])}, avoided {grams(one['avoidedMg'])} ({share})"
+                f"against {one['baseline']:17} ({', '.join(one['zones'])}): {grams(one['emissionsMg'])}, "
+                f"avoided {grams(one['avoidedMg'])} ({share})"
             )
         self.line("avoided is signed and never clipped: below zero the baseline would have been cleaner")
         self.line(f"saved as {receipt.file}")

@@ -41,7 +41,7 @@ def choose(grid_trace: Path | None, now: datetime) -> Stage:
     trace = ReplaySource(grid_trace.absolute()).load()
     starts_at = datetime.combine((trace.first_hour + HISTORY).date(), time(START_HOUR), UTC)
     if trace.last_hour < starts_at + timedelta(hours=RUN_HOURS + 2):
-        raise BadTrace(f"{grid_trace} is too short: it needs three days of history and {RUN_HOURS + 2} hours from noon of the fourth.")
+        raise BadTrace(f"{grid_trace} is too short: it needs three days of history, then {RUN_HOURS + 2} hours from noon on.")
     ordered = [zone for zone in PREFERRED_ZONES if zone in trace.zones]
     zones = (ordered + sorted(set(trace.zones) - set(ordered)))[:3]
     if len(zones) < 2:

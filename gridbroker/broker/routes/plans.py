@@ -31,7 +31,7 @@ OFFER_HOURS = 1.0
 class PlanView(msgspec.Struct):
     feasible: bool
     plan: dict[str, Any]
-    """Place, start, and EUR (micro), energy (mJ), emissions (mg) as low, expected, high; second best; binding constraint; warnings."""
+    """Place, start; cost (EUR micro), energy (mJ), emissions (mg) as ranges; second best; binding constraint; warnings."""
     candidates: list[dict[str, Any]]
     rejected: list[dict[str, Any]]
     rejected_counts: dict[str, int]

@@ -1,4 +1,4 @@
-"""What the API shows of workloads, placements, decisions, events and logs. Amounts are decimal strings, energies integers as strings."""
+"""What the API shows of workloads, placements, decisions, events and logs. Amounts and energies are strings, to be exact."""
 
 from datetime import datetime
 from typing import Any

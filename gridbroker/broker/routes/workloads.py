@@ -232,5 +232,15 @@ async def rebuilt(decision_id: FromPath[UUID], caller: NamedDependency[Caller], 
 
 
 WORKLOAD_ROUTES = [
-    submit, list_workloads, show, route, cancel, complete, list_decisions, list_placements, list_events, logs, rebuilt,
-]  # fmt: skip
+    submit,
+    list_workloads,
+    show,
+    route,
+    cancel,
+    complete,
+    list_decisions,
+    list_placements,
+    list_events,
+    logs,
+    rebuilt,
+]

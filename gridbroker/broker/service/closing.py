@@ -19,8 +19,8 @@ from gridbroker.pricing.rate_card import PLATFORM_FEE_BP
 from gridbroker.providers import service as providers
 from gridbroker.providers.backends import agent
 from gridbroker.settlement import service as settlement
-from gridbroker.settlement.service import Settlement
 from gridbroker.settlement.data_integrity import Signer
+from gridbroker.settlement.service import Settlement
 
 RETRY_S = (0.5, 2.0, 10.0, 60.0)
 """Wall seconds until a workload that found no place looks again by itself; freed GPUs wake it sooner."""
@@ -31,7 +31,7 @@ def retry_in_s(attempts: int) -> float:
 
 
 async def end_placement(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: EndPlacement) -> int:
-    """Close the placement (and void a reserved target); settle next, or look for another place. Returns how many GPUs were freed."""
+    """Close the placement and void a reserved target; settle next, or look for another place. Returns how many GPUs were freed."""
     workload, current = loaded.workload, loaded.current
     assert current is not None and current.placement_id == action.placement_id
     freed = await close_placement(tx, clock, current, action.reason, _end_of(current, action.ended_at))
@@ -42,10 +42,16 @@ async def end_placement(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, acti
     if action.counts_as_restart:
         values["restarts"] = workload.restarts + 1
     await tell(
-        tx, clock, workload, "placement_ended",
-        placement_id=str(current.placement_id), node=current.node_name, reason=action.reason, exit_code=current.exit_code,
+        tx,
+        clock,
+        workload,
+        "placement_ended",
+        placement_id=str(current.placement_id),
+        node=current.node_name,
+        reason=action.reason,
+        exit_code=current.exit_code,
         detail=action.state_reason,
-    )  # fmt: skip
+    )
     delay_s = retry_in_s(workload.restarts + 1) if action.counts_as_restart and action.outcome is None else 0
     await move(tx, claim, workload, target, due_in_s=delay_s, **values)
     return freed
@@ -74,7 +80,7 @@ async def close_placement(tx: Tx, clock: Clock, placement: PlacementRow, reason:
     return len(placement.gpu_indices)
 
 
-async def finish(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Finish) -> None:
+async def finish(tx: Tx, claim: Claim, loaded: Loaded, action: Finish) -> None:
     """Nothing runs: settle next."""
     await move(
         tx, claim, loaded.workload, WorkloadState.SETTLING, due_in_s=0, outcome=action.outcome, state_reason=action.state_reason
@@ -90,13 +96,25 @@ async def settle(tx: Tx, clock: Clock, signer: Signer, issuer: str, claim: Claim
         tx, clock, statement, held_micro=workload.hold_micro, fee_bp=PLATFORM_FEE_BP, signer=signer, issuer=issuer
     )
     await tell(
-        tx, clock, workload, "settled",
-        outcome=workload.outcome, cost_micro=statement.cost_micro, energy_mj=str(statement.energy_mj), emissions_mg=str(statement.emissions_mg),
-    )  # fmt: skip
+        tx,
+        clock,
+        workload,
+        "settled",
+        outcome=workload.outcome,
+        cost_micro=statement.cost_micro,
+        energy_mj=str(statement.energy_mj),
+        emissions_mg=str(statement.emissions_mg),
+    )
     await move(
-        tx, claim, workload, workload.outcome,
-        due_in_s=None, ended_at=clock.now(), spent_micro=statement.cost_micro, energy_mj=statement.energy_mj,
-    )  # fmt: skip
+        tx,
+        claim,
+        workload,
+        workload.outcome,
+        due_in_s=None,
+        ended_at=clock.now(),
+        spent_micro=statement.cost_micro,
+        energy_mj=statement.energy_mj,
+    )
     return settled
 
 

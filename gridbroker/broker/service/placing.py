@@ -47,9 +47,15 @@ async def routed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, market: Mar
     )
     feasible = workload.feasible or [[str(node.node_id), node.zone, node.pue] for node in route.feasible_nodes]
     await move(
-        tx, claim, workload, WorkloadState.STARTING,
-        due_in_s=START_CHECK_S, state_reason=None, placements=placement.number, feasible=feasible,
-    )  # fmt: skip
+        tx,
+        claim,
+        workload,
+        WorkloadState.STARTING,
+        due_in_s=START_CHECK_S,
+        state_reason=None,
+        placements=placement.number,
+        feasible=feasible,
+    )
     return True
 
 
@@ -84,9 +90,14 @@ async def running(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Ma
     await repository.update_placement(tx, action.placement_id, state=PlacementState.RUNNING, started_at=action.started_at)
     await tell(tx, clock, loaded.workload, "running", node=placement.node_name, zone=placement.zone, number=placement.number)
     await move(
-        tx, claim, loaded.workload, WorkloadState.RUNNING,
-        due_in_s=wall_delay_s(next_at, clock), started_at=loaded.workload.started_at or action.started_at, reviewed_at=action.started_at,
-    )  # fmt: skip
+        tx,
+        claim,
+        loaded.workload,
+        WorkloadState.RUNNING,
+        due_in_s=wall_delay_s(next_at, clock),
+        started_at=loaded.workload.started_at or action.started_at,
+        reviewed_at=action.started_at,
+    )
 
 
 async def stopping(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Stop) -> None:
@@ -101,9 +112,15 @@ async def stopping(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: S
 async def reviewed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, energy_mj: int, due_in_s: float | None) -> None:
     """It stays: note cost and energy to date."""
     await move(
-        tx, claim, loaded.workload, WorkloadState.RUNNING,
-        due_in_s=due_in_s, reviewed_at=clock.now(), spent_micro=spent_micro(loaded, clock.now()), energy_mj=energy_mj,
-    )  # fmt: skip
+        tx,
+        claim,
+        loaded.workload,
+        WorkloadState.RUNNING,
+        due_in_s=due_in_s,
+        reviewed_at=clock.now(),
+        spent_micro=spent_micro(loaded, clock.now()),
+        energy_mj=energy_mj,
+    )
 
 
 async def review_kept(
@@ -127,13 +144,26 @@ async def migrating(
     await agent.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
     await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING)
     await tell(
-        tx, clock, workload, "moving",
-        source=source.node_name, target=target.node_name, zone=target.zone, decision_id=str(decision_id), sum=list(move_lines(assessment)),
-    )  # fmt: skip
+        tx,
+        clock,
+        workload,
+        "moving",
+        source=source.node_name,
+        target=target.node_name,
+        zone=target.zone,
+        decision_id=str(decision_id),
+        sum=list(move_lines(assessment)),
+    )
     await move(
-        tx, claim, workload, WorkloadState.MIGRATING,
-        due_in_s=None, reviewed_at=clock.now(), placements=placement.number, spent_micro=spent_micro(loaded, clock.now()),
-    )  # fmt: skip
+        tx,
+        claim,
+        workload,
+        WorkloadState.MIGRATING,
+        due_in_s=None,
+        reviewed_at=clock.now(),
+        placements=placement.number,
+        spent_micro=spent_micro(loaded, clock.now()),
+    )
 
 
 async def pausing(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, broken: Sequence[str]) -> None:
@@ -152,14 +182,23 @@ async def switched(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: S
     assert source is not None and target is not None
     freed = await close_placement(tx, clock, source, EndReason.CHECKPOINTED, action.ended_at)
     await repository.update_placement(
-        tx, target.placement_id,
-        state=PlacementState.STARTING, ordered_wall_at=NOW, resume_checkpoint_id=loaded.checkpoint.checkpoint_id if loaded.checkpoint else None,
-    )  # fmt: skip
+        tx,
+        target.placement_id,
+        state=PlacementState.STARTING,
+        ordered_wall_at=NOW,
+        resume_checkpoint_id=loaded.checkpoint.checkpoint_id if loaded.checkpoint else None,
+    )
     await agent.apply_in(tx, order_of(workload, target, loaded.checkpoint, Action.RUN))
     await tell(
-        tx, clock, workload, "moved",
-        source=source.node_name, target=target.node_name, step=loaded.resume_step, number=target.number,
-    )  # fmt: skip
+        tx,
+        clock,
+        workload,
+        "moved",
+        source=source.node_name,
+        target=target.node_name,
+        step=loaded.resume_step,
+        number=target.number,
+    )
     await move(tx, claim, workload, WorkloadState.STARTING, due_in_s=START_CHECK_S, moves=workload.moves + 1)
     return freed
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,7 +70,10 @@ class World:
             anchor_rail=FakeAnchorRail(),
             signer=FileSigner(settings.signing_key_path),
         )
-        world = cls(ports, clock, asgi.gated(asgi.create_app(ports), ports))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # asgi.caller_of_request takes its request untyped
+            app = asgi.create_app(ports)
+        world = cls(ports, clock, asgi.gated(app, ports))
         await actions.refresh_grid(ports, None)
         return world
 
