@@ -12,6 +12,8 @@ from gridbroker.identity.idempotency import KEEP_HOURS
 from gridbroker.providers import service as providers
 from gridbroker.settlement import tasks as settlement
 
+WOKEN_BY_A_NODE = 50
+
 Action = Callable[[Ports, Sequence[UUID] | None], Awaitable[int]]
 
 
@@ -49,6 +51,15 @@ async def find_lost_nodes(ports: Ports, _ids: Sequence[UUID] | None) -> int:
     return len(lost)
 
 
+async def node_in_service(ports: Ports, _ids: Sequence[UUID] | None) -> int:
+    """A node came (back): whoever waited longest looks again."""
+    async with ports.db.as_system() as tx:
+        woken = await broker_tasks.wake_waiting(tx, WOKEN_BY_A_NODE)
+    for workload_id in woken:
+        ports.queue.hint("workload.advance", workload_id)
+    return len(woken)
+
+
 async def forget_answers(ports: Ports, _ids: Sequence[UUID] | None) -> int:
     async with ports.db.as_system() as tx:
         return await identity.forget_answers(tx, KEEP_HOURS)
@@ -60,4 +71,5 @@ BY_HINT: dict[str, Action] = {
     "payout.advance": advance_payouts,
     "receipt.batch": batch_receipts,
     "grid.refresh": refresh_grid,
+    "node.in_service": node_in_service,
 }

@@ -20,6 +20,7 @@ from gridbroker.app import problems
 from gridbroker.app.bootstrap import Ports, build_ports
 from gridbroker.app.gate import Gate
 from gridbroker.app.hints import DramatiqQueue
+from gridbroker.app.json_body import JsonRequest
 from gridbroker.app.metrics import NODES, WORKLOADS
 from gridbroker.app.rate_limit import RateLimiter
 from gridbroker.broker.routes import BROKER_ROUTES
@@ -75,6 +76,7 @@ def create_app(ports: Ports) -> Litestar:
         route_handlers=[health, ready, metrics, *_routes(), _docs_assets()],
         dependencies=_dependencies(ports, bell),
         exception_handlers={Exception: problems.handle},
+        request_class=JsonRequest,
         on_startup=[start],
         on_shutdown=[stop],
         openapi_config=_openapi(ports.settings),

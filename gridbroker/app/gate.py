@@ -2,6 +2,7 @@
 
 import re
 import time
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ class Gate:
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
+            if message["type"] == "http.response.body" and scope["method"] == "HEAD":
+                message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
                 carried = MutableScopeHeaders.from_message(message)
@@ -61,15 +64,33 @@ class Gate:
             REQUEST_SECONDS.labels(scope["method"], f"{status // 100}xx").observe(time.perf_counter() - started)
 
     async def _admit(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> None:
-        secret = _bearer(headers)
-        scope["user"] = await service.authenticate(self._db, self._clock, secret) if secret else None
-        caller = scope["user"]
-        name = str(caller.key_id) if caller else f"ip:{(scope.get('client') or ('unknown', 0))[0]}"
+        try:
+            secret = _bearer(headers)
+            caller = await service.authenticate(self._db, self._clock, secret) if secret else None
+        except GridbrokerError:
+            # Whoever tries keys is counted by address, or they could be tried without end.
+            self._count(_address(scope), extra)
+            raise
+        scope["user"] = caller
+        self._count(str(caller.key_id) if caller else _address(scope), extra)
+        _check_content_type(scope, headers)
+
+    def _count(self, name: str, extra: dict[str, str]) -> None:
         verdict = self._limiter.take(name, time.monotonic())
         extra.update(self._limiter.headers(verdict))
         if not verdict.allowed:
             raise RateLimited(f"Slow down: {self._limiter.quota} requests per {self._limiter.window_s:.0f} s for each key.")
-        _check_content_type(scope, headers)
+
+
+def _address(scope: Any) -> str:
+    """Who calls without a key: the peer's address; of IPv6 the /64, which is what one household or server gets."""
+    host = (scope.get("client") or ("unknown", 0))[0]
+    if ":" not in host:
+        return f"ip:{host}"
+    try:
+        return f"ip:{ip_network((host.partition('%')[0], 64), strict=False)}"
+    except ValueError:
+        return f"ip:{host}"
 
 
 def _bearer(headers: Headers) -> str | None:

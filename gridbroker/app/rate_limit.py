@@ -29,15 +29,18 @@ def decide(earliest_s: float | None, now_s: float, quota: int, window_s: float) 
 
 
 class RateLimiter:
-    def __init__(self, quota: int, window_s: float = 60.0) -> None:
-        self.quota, self.window_s = quota, window_s
+    """Remembers at most `max_callers`, those who called last."""
+
+    def __init__(self, quota: int, window_s: float = 60.0, max_callers: int = MAX_CALLERS) -> None:
+        self.quota, self.window_s, self._max_callers = quota, window_s, max_callers
         self._arrivals: dict[str, float] = {}
 
     def take(self, caller: str, now_s: float) -> Verdict:
-        verdict, arrival = decide(self._arrivals.get(caller), now_s, self.quota, self.window_s)
-        if len(self._arrivals) >= MAX_CALLERS:
-            self._arrivals = {name: at for name, at in self._arrivals.items() if at > now_s}
+        verdict, arrival = decide(self._arrivals.pop(caller, None), now_s, self.quota, self.window_s)
         self._arrivals[caller] = arrival
+        if len(self._arrivals) > self._max_callers:
+            # The one that has been silent the longest: a dict keeps the order of insertion.
+            del self._arrivals[next(iter(self._arrivals))]
         return verdict
 
     def headers(self, verdict: Verdict) -> dict[str, str]:

@@ -170,6 +170,11 @@ async def _give_back(ports: BrokerPorts, claim: Claim, delay_s: float) -> None:
         await claims.record(tx, workloads, claim, due_in_s=delay_s)
 
 
+async def wake_waiting(tx: Tx, limit: int) -> list[UUID]:
+    """Make the longest waiting workloads due. Returns whom to hint."""
+    return await repository.wake_waiting(tx, limit)
+
+
 async def wake_on_nodes(tx: Tx, node_ids: Sequence[UUID]) -> list[UUID]:
     """Make the workloads on lost nodes due. Returns whom to hint."""
     if not node_ids:

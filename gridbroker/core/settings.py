@@ -108,9 +108,40 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
             values[field.name] = Path(text) if "Path" in str(field.type) else msgspec.convert(text, field.type, strict=False)
         except msgspec.ValidationError as error:
             problems.append(FieldError(PREFIX + field.name.upper(), str(error)))
+    problems += _out_of_range(values)
     if problems:
         raise BadSettings("; ".join(f"{problem.pointer}: {problem.detail}" for problem in problems), errors=problems)
     return Settings(**(values | overrides))
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "api_port": (0, 65_535),
+    "api_workers": (1, 256),
+    "worker_threads": (1, 256),
+    "sweep_interval_s": (0.01, 86_400),
+    "review_interval_s": (0.01, 86_400),
+    "grid_refresh_interval_s": (0.01, 86_400),
+    "node_lost_after_s": (0.01, 86_400),
+    "max_body_bytes": (1024, 1024**3),
+    "max_blob_bytes": (1024, 1024**4),
+    "rate_limit_per_minute": (1, 100_000_000),
+    "clock_factor": (1, 1_000_000),
+}
+
+
+def _out_of_range(values: Mapping[str, Any]) -> list[FieldError]:
+    """Numbers outside what can work (NaN is), and times without an offset."""
+    numbers = [
+        FieldError(PREFIX + name.upper(), f"must lie between {low} and {high}")
+        for name, (low, high) in _RANGES.items()
+        if name in values and not low <= values[name] <= high
+    ]
+    times = [
+        FieldError(PREFIX + name.upper(), "needs an offset, such as Z for UTC")
+        for name, value in values.items()
+        if isinstance(value, datetime) and value.tzinfo is None
+    ]
+    return numbers + times
 
 
 def _to_text(value: object) -> str:

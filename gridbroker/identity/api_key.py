@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from gridbroker.core.errors import FieldError, Invalid
-from gridbroker.identity.role import ROLES_OF_KIND, OrganisationKind, Role, Scope
+from gridbroker.core.errors import FieldError, Forbidden, Invalid
+from gridbroker.identity.role import ROLES_OF_KIND, Caller, OrganisationKind, Role, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,24 @@ def check_role(kind: OrganisationKind, role: Role) -> None:
     if role not in allowed:
         choices = ", ".join(sorted(allowed))
         raise RoleNotAllowed(f"A {kind} organisation's keys are: {choices}.", errors=[FieldError("/role", f"one of {choices}")])
+
+
+class NotYoursToGive(Forbidden):
+    code, title = "not_yours_to_give", "Nobody hands out more rights than they have"
+
+
+def check_gift(giver: Caller, role: Role, scopes: Collection[Scope]) -> None:
+    """Who may make (or renew, or end) a key: admins any, others one of their own role or for finance; with no scope that
+    they lack themselves. A node gets its key by registering, from nobody else. Raises NotYoursToGive."""
+    if role is Role.NODE or (giver.role is not Role.ADMIN and role not in (giver.role, Role.FINANCE)):
+        raise NotYoursToGive(
+            "Your key may deal in keys of its own role, and of finance.", errors=[FieldError("/role", f"not {role}")]
+        )
+    missing = sorted(set(scopes) - giver.scopes)
+    if missing:
+        raise NotYoursToGive(
+            f"Your key lacks the scope {' and '.join(missing)} itself.", errors=[FieldError("/scopes", f"not {', '.join(missing)}")]
+        )
 
 
 def is_valid(expires_at: datetime | None, revoked_at: datetime | None, at: datetime) -> bool:

@@ -1,7 +1,7 @@
 """POSTs that create happen once per Idempotency-Key: the answer is stored in the transaction that created, and replayed after.
 
-Two requests with one key at once: the second one's insert waits for the first to commit, then finds itself late, rolls back all it
-did, and answers with what the first stored. The same key with another request is refused. Answers are kept for a day.
+Two requests with one key at once: the second waits for the first to end before it does anything, and answers with what that one
+stored, or, if it was refused, is a first request itself. The same key with another request is refused. Answers are kept for a day.
 """
 
 import hashlib
@@ -35,10 +35,6 @@ class KeyMissing(Malformed):
     code, title = "idempotency_key_missing", "This request needs an Idempotency-Key"
 
 
-class _Late(Exception):
-    """Another request with the same key committed while this one worked."""
-
-
 async def once(
     db: Database,
     request: Request[Any, Any, Any],
@@ -62,33 +58,14 @@ async def once(
             created = await create(tx)
         return _answer(msgspec.json.encode(created), status)
     fingerprint = await _fingerprint(request)
-    try:
-        return await _first_time(begin, caller.org_id, key, fingerprint, create, status, secret_fields)
-    except _Late:
-        async with begin(caller.org_id) as tx:
-            stored = await repository.find_answer(tx, caller.org_id, key)
-        assert stored is not None, "whoever came first committed its answer"
-        return _replay(stored, fingerprint)
-
-
-async def _first_time(
-    begin: Callable[[UUID], AbstractAsyncContextManager[Tx]],
-    org_id: UUID,
-    key: str,
-    fingerprint: bytes,
-    create: Callable[[Tx], Awaitable[T]],
-    status: int,
-    secret_fields: tuple[str, ...],
-) -> Response[bytes]:
-    async with begin(org_id) as tx:
-        stored = await repository.find_answer(tx, org_id, key)
+    async with begin(caller.org_id) as tx:
+        await repository.lock_answer(tx, caller.org_id, key)
+        stored = await repository.find_answer(tx, caller.org_id, key)
         if stored is not None:
             return _replay(stored, fingerprint)
         created = await create(tx)
         hidden = msgspec.structs.replace(created, **dict.fromkeys(secret_fields)) if secret_fields else created
-        answer = StoredAnswer(fingerprint, status, msgspec.json.encode(hidden))
-        if not await repository.keep_answer(tx, org_id, key, answer):
-            raise _Late
+        await repository.keep_answer(tx, caller.org_id, key, StoredAnswer(fingerprint, status, msgspec.json.encode(hidden)))
     return _answer(msgspec.json.encode(created), status)
 
 

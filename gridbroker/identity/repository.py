@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -68,8 +69,9 @@ async def add_key(tx: Tx, key: ApiKey, secret_hash: bytes) -> None:
     )
 
 
-async def find_key(tx: Tx, org_id: UUID, key_id: UUID) -> ApiKey | None:
-    row = (await tx.execute(sa.select(*_KEY_COLUMNS).where(api_keys.c.id == key_id, api_keys.c.org_id == org_id))).first()
+async def find_key(tx: Tx, org_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey | None:
+    query = sa.select(*_KEY_COLUMNS).where(api_keys.c.id == key_id, api_keys.c.org_id == org_id)
+    row = (await tx.execute(query.with_for_update() if lock else query)).first()
     return _key(row) if row else None
 
 
@@ -108,14 +110,19 @@ async def find_answer(tx: Tx, org_id: UUID, key: str) -> StoredAnswer | None:
     return StoredAnswer(*row) if row else None
 
 
-async def keep_answer(tx: Tx, org_id: UUID, key: str, answer: StoredAnswer) -> bool:
-    """False when another request with the same key committed first."""
-    result = await tx.execute(
-        insert(idempotency_keys)
-        .values(org_id=org_id, key=key, fingerprint=answer.fingerprint, status=answer.status, body=answer.body)
-        .on_conflict_do_nothing()
+async def lock_answer(tx: Tx, org_id: UUID, key: str) -> None:
+    """Wait until no other transaction works under this key; whoever comes next waits for this one to end."""
+    number = int.from_bytes(sha256(f"{org_id}:{key}".encode()).digest()[:8], "big", signed=True)
+    await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+async def keep_answer(tx: Tx, org_id: UUID, key: str, answer: StoredAnswer) -> None:
+    """Under `lock_answer`, which makes sure that there is none yet."""
+    await tx.execute(
+        idempotency_keys.insert().values(
+            org_id=org_id, key=key, fingerprint=answer.fingerprint, status=answer.status, body=answer.body
+        )
     )
-    return result.rowcount == 1
 
 
 async def forget_answers(tx: Tx, older_than_hours: int) -> int:

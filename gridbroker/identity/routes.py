@@ -11,15 +11,15 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipV
 
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
-from gridbroker.core.errors import FieldError, Invalid
+from gridbroker.core.errors import FieldError, Invalid, NotFound
 from gridbroker.core.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, page
 from gridbroker.identity import repository, service
-from gridbroker.identity.api_key import ApiKey, Organisation
+from gridbroker.identity.api_key import ApiKey, Organisation, check_gift
 from gridbroker.identity.guards import allow
 from gridbroker.identity.idempotency import once
 from gridbroker.identity.role import PEOPLE, Caller, OrganisationKind, Role, Scope
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$")]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
 
 
@@ -119,7 +119,8 @@ async def create_key(
     db: NamedDependency[Database],
     clock: NamedDependency[SkipValidation[Clock]],
 ) -> Response[bytes]:
-    org_id = _target_org(caller, data)
+    org_id = _target_org(caller, data.org_id)
+    check_gift(caller, data.role, data.scopes)
     expires_at = clock.wall() + timedelta(days=data.expires_in_days) if data.expires_in_days else None
 
     async def create(tx: Tx) -> CreatedKeyView:
@@ -154,7 +155,7 @@ async def rotate_key(
     clock: NamedDependency[SkipValidation[Clock]],
 ) -> Response[bytes]:
     async def create(tx: Tx) -> CreatedKeyView:
-        created = await service.rotate_key(tx, clock, caller.org_id, key_id, timedelta(minutes=data.overlap_minutes))
+        created = await service.rotate_key(tx, clock, caller, key_id, timedelta(minutes=data.overlap_minutes))
         return _created(created.key, created.secret)
 
     return await once(db, request, caller, create, secret_fields=("secret",))
@@ -168,24 +169,16 @@ async def revoke_key(
     clock: NamedDependency[SkipValidation[Clock]],
 ) -> None:
     async with db.as_org(caller.org_id) as tx:
-        await service.revoke_key(tx, clock, caller.org_id, key_id)
+        await service.revoke_key(tx, clock, caller, key_id)
 
 
-def _target_org(caller: Caller, data: NewKey) -> UUID:
-    if data.org_id is None or data.org_id == caller.org_id:
-        if data.role is not caller.role and caller.role not in (Role.ADMIN, *_MAY_GIVE.get(data.role, ())):
-            raise Invalid(
-                "You can create keys of your own role, and finance keys.", errors=[FieldError("/role", "not yours to give")]
-            )
+def _target_org(caller: Caller, org_id: UUID | None) -> UUID:
+    """Another organisation exists for admins only: for others it is as unknown as one that was never made."""
+    if org_id in (None, caller.org_id):
         return caller.org_id
     if caller.role is not Role.ADMIN:
-        raise Invalid("Only admins create keys for another organisation.", errors=[FieldError("/org_id", "not your organisation")])
-    return data.org_id
-
-
-_MAY_GIVE: dict[Role, tuple[Role, ...]] = {
-    Role.FINANCE: (Role.DEVELOPER, Role.DATACENTER, Role.GAMER, Role.RECYCLER),
-}
+        raise NotFound("There is no such organisation.", errors=[FieldError("/org_id", "not your organisation")])
+    return org_id
 
 
 def _organisation(found: Organisation) -> OrganisationView:

@@ -9,7 +9,7 @@ from gridbroker.core.db import Database, Tx
 from gridbroker.core.errors import Conflict, NotFound, Unauthenticated
 from gridbroker.core.secret import hash_secret, new_secret, prefix_of
 from gridbroker.identity import repository
-from gridbroker.identity.api_key import ApiKey, CreatedKey, Organisation, check_role, is_valid
+from gridbroker.identity.api_key import ApiKey, CreatedKey, Organisation, check_gift, check_role, is_valid
 from gridbroker.identity.role import Caller, OrganisationKind, Role, Scope
 
 MAX_ROTATION_OVERLAP = timedelta(days=7)
@@ -70,19 +70,25 @@ async def create_key(
     return CreatedKey(key, secret)
 
 
-async def rotate_key(tx: Tx, clock: Clock, org_id: UUID, key_id: UUID, overlap: timedelta) -> CreatedKey:
-    """A successor with the same role and scopes; the old key keeps working for `overlap`, so nothing need stop."""
-    old = await _own_key(tx, org_id, key_id)
+async def rotate_key(tx: Tx, clock: Clock, caller: Caller, key_id: UUID, overlap: timedelta) -> CreatedKey:
+    """A successor with the same role and scopes; the old key keeps working for `overlap`, so nothing need stop.
+
+    Raises NotFound, NotYoursToGive, and Conflict for a key that is over.
+    """
+    old = await _own_key(tx, caller.org_id, key_id, lock=True)
+    check_gift(caller, old.role, old.scopes)
     if not is_valid(old.expires_at, old.revoked_at, clock.wall()):
         raise Conflict("This key is revoked or expired already; create a new one.")
-    created = await create_key(tx, clock, org_id=org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at)
+    created = await create_key(tx, clock, org_id=caller.org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at)
     until = clock.wall() + min(overlap, MAX_ROTATION_OVERLAP)
     await repository.revoke(tx, key_id=key_id, at=until)
     return created
 
 
-async def revoke_key(tx: Tx, clock: Clock, org_id: UUID, key_id: UUID) -> None:
-    await _own_key(tx, org_id, key_id)
+async def revoke_key(tx: Tx, clock: Clock, caller: Caller, key_id: UUID) -> None:
+    """Ends a key at once. Doing it twice changes nothing. Raises NotFound and NotYoursToGive."""
+    key = await _own_key(tx, caller.org_id, key_id)
+    check_gift(caller, key.role, ())
     await repository.revoke(tx, key_id=key_id, at=clock.wall())
 
 
@@ -116,8 +122,8 @@ async def authenticate(db: Database, clock: Clock, secret: str) -> Caller:
     return Caller(key.org_id, key.key_id, key.role, frozenset(key.scopes), key.node_id)
 
 
-async def _own_key(tx: Tx, org_id: UUID, key_id: UUID) -> ApiKey:
-    key = await repository.find_key(tx, org_id, key_id)
+async def _own_key(tx: Tx, org_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey:
+    key = await repository.find_key(tx, org_id, key_id, lock=lock)
     if key is None or key.node_id is not None:
         raise NotFound("Your organisation has no such key.")
     return key

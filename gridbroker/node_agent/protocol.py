@@ -94,6 +94,8 @@ class Heartbeat:
 class HeartbeatAck:
     server_time: str
     clock_skew_s: float
+    in_service_again: bool = False
+    """This heartbeat brought the node to service, for the first time or back."""
 
 
 class Action(StrEnum):

@@ -16,6 +16,7 @@ from gridbroker.core.db import Database, Tx
 from gridbroker.core.errors import FieldError, Invalid
 from gridbroker.core.money import format_micro
 from gridbroker.core.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, page
+from gridbroker.core.queue import Queue
 from gridbroker.core.settings import Settings
 from gridbroker.identity.guards import allow, public
 from gridbroker.identity.idempotency import once
@@ -156,9 +157,14 @@ async def heartbeat(
     caller: NamedDependency[Caller],
     db: NamedDependency[Database],
     clock: NamedDependency[SkipValidation[Clock]],
+    queue: NamedDependency[SkipValidation[Queue]],
 ) -> HeartbeatAck:
+    node_id = _node_of(caller)
     async with db.as_system() as tx:
-        return await service.heartbeat(tx, clock, _node_of(caller), data)
+        acknowledged = await service.heartbeat(tx, clock, node_id, data)
+    if acknowledged.in_service_again:
+        queue.hint("node.in_service", node_id)
+    return acknowledged
 
 
 @get("/api/v1/nodes/self/orders", guards=[allow(Role.NODE)], tags=["agent"])

@@ -102,9 +102,12 @@ async def heartbeat(tx: Tx, clock: Clock, node_id: UUID, beat: Heartbeat) -> Hea
     )
     await repository.add_checks(tx, node_id, node.facts.org_id, now, health.changed(checks, node.failing))
     target = health.after_heartbeat(draining=node.draining)
-    if target is not node.facts.health:
+    changed = target is not node.facts.health
+    if changed:
         await repository.set_health(tx, [node_id], target)
-    return HeartbeatAck(server_time=now.isoformat(), clock_skew_s=round(skew_s, 3))
+    return HeartbeatAck(
+        server_time=now.isoformat(), clock_skew_s=round(skew_s, 3), in_service_again=changed and target is Health.HEALTHY
+    )
 
 
 async def mark_lost(tx: Tx, clock: Clock, lost_after_s: float) -> list[UUID]:

@@ -51,6 +51,8 @@ class ScriptedAgent:
         self._sample_seq = 0
         self._report_seq: Counter[str] = Counter()
         self._log_seq: Counter[str] = Counter()
+        self._said: list[tuple[str, str, str | bytes]] = []
+        """Everything sent so far: method, path, body."""
 
     @classmethod
     async def register(cls, world: "World", token: str, *, name: str, zone: str, gpu_count: int, **changes: Any) -> Self:
@@ -59,6 +61,10 @@ class ScriptedAgent:
         assert response.status_code == 201, response.text
         credentials = response.json()
         return cls(world, world.client(credentials["key"]), credentials["node_id"], name, gpu_count)
+
+    @property
+    def samples_sent(self) -> int:
+        return self._sample_seq * self.gpu_count
 
     # --- what it is told -----------------------------------------------------------------------------------------------
 
@@ -160,8 +166,7 @@ class ScriptedAgent:
         return await self._send(f"{_SELF}/placements/{order.placement_id}/checkpoints", commit)
 
     async def put_blob(self, order: Order, content: bytes, sha256: str | None = None) -> httpx.Response:
-        url = f"{_SELF}/placements/{order.placement_id}/blobs/{sha256 or sha256_of(content)}"
-        return await self._repeated(lambda: self.client.put(url, content=content))
+        return await self._say("PUT", f"{_SELF}/placements/{order.placement_id}/blobs/{sha256 or sha256_of(content)}", content)
 
     async def get_blob(self, order: Order, sha256: str) -> httpx.Response:
         return await self.client.get(f"{_SELF}/placements/{order.placement_id}/blobs/{sha256}")
@@ -173,16 +178,24 @@ class ScriptedAgent:
         """Any text at all."""
         return await self.client.post(f"{_SELF}/{path}", content=text, headers=JSON)
 
-    async def _send(self, path: str, body: Any) -> httpx.Response:
-        return await self._repeated(lambda: self.client.post(path, content=encode(body), headers=JSON))
+    async def say_all_again(self) -> list[tuple[str, int]]:
+        """Everything that was ever said, in the same order. Paths and status codes of the answers."""
+        return [(path, (await self._once(method, path, body)).status_code) for method, path, body in list(self._said)]
 
-    async def _repeated(self, call: Any) -> httpx.Response:
+    async def _send(self, path: str, body: Any) -> httpx.Response:
+        return await self._say("POST", path, encode(body))
+
+    async def _say(self, method: str, path: str, body: str | bytes) -> httpx.Response:
         """As often as the world wants it; a repetition must be answered as the first time."""
-        first = await call()
+        self._said.append((method, path, body))
+        first = await self._once(method, path, body)
         for _ in range(self.world.repeats - 1):
-            again = await call()
+            again = await self._once(method, path, body)
             assert again.status_code == first.status_code, again.text
         return first
+
+    async def _once(self, method: str, path: str, body: str | bytes) -> httpx.Response:
+        return await self.client.request(method, path, content=body, headers=JSON if method == "POST" else None)
 
     # --- meters --------------------------------------------------------------------------------------------------------
 

@@ -95,9 +95,10 @@ class World:
     # --- work ----------------------------------------------------------------------------------------------------------
 
     async def drain(self, carry: Carry | None = None) -> None:
-        """Run the actions that were hinted at, and those that these hint at, until it is quiet."""
+        """Run the actions that were hinted at, and those that these hint at, until it is quiet. Without hints, sweep."""
         queue = self.ports.queue
         if not isinstance(queue, RecordingQueue):
+            await self.sweep(carry)
             return
         for _ in range(MAX_ROUNDS):
             hints = queue.take()
@@ -196,8 +197,6 @@ class Market:
         body = {"amount": euros, "currency": "EUR", "payment_method": CARD_OK}
         ok(await self.customer.post("/api/v1/wallet/top-ups", json=body))
         await self.world.drain()
-        if not isinstance(self.world.ports.queue, RecordingQueue):
-            await self.world.sweep()
 
     async def submit(self, **changes: Any) -> UUID:
         body = {

@@ -17,6 +17,7 @@ from gridbroker.app.gate import Gate
 from gridbroker.app.rate_limit import RateLimiter
 from gridbroker.core.clock import FakeClock
 from gridbroker.core.db import Database
+from gridbroker.core.queue import RecordingQueue
 from gridbroker.core.settings import Settings
 from gridbroker.identity import service as identity
 from gridbroker.identity.guards import caller_of
@@ -125,6 +126,7 @@ async def client(database: Database, clock: FakeClock, bell: OrdersBell, tmp_pat
         "known_zones": ZONES,
         "list_prices": LIST_PRICES,
         "bell": bell,
+        "queue": RecordingQueue(),
     }
     provided = {name: Provide(constant(value), sync_to_thread=False) for name, value in values.items()}
     app = Litestar(
