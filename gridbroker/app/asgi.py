@@ -1,22 +1,16 @@
 """The API: every context's routes on one Litestar application, behind one gate."""
 
 from collections import Counter
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import gridbroker
-from gridbroker.app import problems
+from gridbroker.app import openapi, problems
 from gridbroker.app.bootstrap import Ports, build_ports
 from gridbroker.app.gate import Gate
 from gridbroker.app.hints import DramatiqQueue
@@ -29,7 +23,7 @@ from gridbroker.broker.service.outlook_cache import OutlookCache
 from gridbroker.core import log
 from gridbroker.core.db import connect
 from gridbroker.core.errors import Unavailable
-from gridbroker.core.settings import Settings, load
+from gridbroker.core.settings import load
 from gridbroker.grid import routes as grid_routes
 from gridbroker.grid.zone import ZONES
 from gridbroker.identity import routes as identity_routes
@@ -42,8 +36,6 @@ from gridbroker.providers import service as providers
 from gridbroker.providers.backends.bell import OrdersBell
 from gridbroker.providers.node import Health
 from gridbroker.settlement import routes as settlement_routes
-
-DOCS_ASSETS = "/docs/assets"
 
 
 def create() -> ASGIApp:
@@ -72,17 +64,19 @@ def create_app(ports: Ports) -> Litestar:
         await bell.stop()
         await ports.db.close()
 
-    return Litestar(
-        route_handlers=[health, ready, metrics, *_routes(), _docs_assets()],
+    app = Litestar(
+        route_handlers=[health, ready, metrics, *_routes(), openapi.assets()],
         dependencies=_dependencies(ports, bell),
         exception_handlers={Exception: problems.handle},
         request_class=JsonRequest,
         on_startup=[start],
         on_shutdown=[stop],
-        openapi_config=_openapi(ports.settings),
+        openapi_config=openapi.config(),
         request_max_body_size=ports.settings.max_body_bytes,
         logging_config=None,
     )
+    openapi.complete(app)
+    return app
 
 
 @get("/health", guards=[public], tags=["service"])
@@ -102,7 +96,7 @@ async def ready(ports: NamedDependency[Ports]) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@get("/metrics", guards=[public], tags=["service"], media_type=CONTENT_TYPE_LATEST)
+@get("/metrics", guards=[public], tags=["service"], media_type="text/plain")
 async def metrics(ports: NamedDependency[Ports]) -> Response[bytes]:
     """Prometheus metrics: counts only, nothing that belongs to one organisation."""
     async with ports.db.as_system() as tx:
@@ -111,7 +105,7 @@ async def metrics(ports: NamedDependency[Ports]) -> Response[bytes]:
         healths = Counter(node.health for node in await providers.snapshot(tx))
     for health_state in Health:
         NODES.labels(health_state).set(healths[health_state])
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _routes() -> list[Any]:
@@ -149,29 +143,3 @@ def _constant(value: Any) -> Any:
         return value
 
     return provide
-
-
-def _openapi(settings: Settings) -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Gridbroker",
-        version=gridbroker.__version__,
-        description="Energy-aware compute broker. Every error is application/problem+json with a `code`.",
-        path="/docs",
-        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-        security=[{"key": []}],
-        render_plugins=[
-            SwaggerRenderPlugin(
-                js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
-                css_url=f"{DOCS_ASSETS}/swagger-ui.css",
-                standalone_preset_js_url=f"{DOCS_ASSETS}/swagger-ui-standalone-preset.js",
-                favicon="<link rel='icon' href='data:,'>",
-                path="/",
-            )
-        ],
-    )
-
-
-def _docs_assets() -> Any:
-    """Swagger UI's files from its wheel: the docs page asks nobody but us."""
-    folder = Path(str(resources.files("swagger_ui"))) / "static"
-    return create_static_files_router(path=DOCS_ASSETS, directories=[folder], guards=[public], include_in_schema=False)

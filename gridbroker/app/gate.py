@@ -12,7 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gridbroker.app.metrics import REQUEST_SECONDS
-from gridbroker.app.problems import MEDIA_TYPE, REQUEST_ID, problem_of, translate
+from gridbroker.app.problems import MEDIA_TYPE, REQUEST_ID, problem_of, told
 from gridbroker.app.rate_limit import RateLimiter
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database
@@ -20,6 +20,7 @@ from gridbroker.core.errors import GridbrokerError, Malformed, RateLimited, Unsu
 from gridbroker.identity import service
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _RAW_BODY = re.compile(r"/blobs/[0-9a-f]{64}$")
 
@@ -36,7 +37,7 @@ class Gate:
             return
         headers = Headers.from_scope(scope)
         request_id = _request_id(headers, self._clock)
-        extra = {"X-Request-Id": request_id}
+        extra = {"X-Request-Id": request_id, "X-Clock-Factor": str(self._clock.factor), "X-Content-Type-Options": "nosniff"}
         started = time.perf_counter()
         status = 500
 
@@ -57,11 +58,11 @@ class Gate:
         try:
             await self._admit(scope, headers, extra)
         except Exception as exception:  # noqa: BLE001  (whatever failed, the client gets a problem document)
-            await _refuse(translate(exception), request_id, scope, send_with_headers)
+            await _refuse(told(exception, scope["path"]), request_id, scope, send_with_headers)
         else:
             await self._app(scope, receive, send_with_headers)
         finally:
-            REQUEST_SECONDS.labels(scope["method"], f"{status // 100}xx").observe(time.perf_counter() - started)
+            REQUEST_SECONDS.labels(_method(scope), f"{status // 100}xx").observe(time.perf_counter() - started)
 
     async def _admit(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> None:
         try:
@@ -91,6 +92,11 @@ def _address(scope: Any) -> str:
         return f"ip:{ip_network((host.partition('%')[0], 64), strict=False)}"
     except ValueError:
         return f"ip:{host}"
+
+
+def _method(scope: Any) -> str:
+    """The method as a label of a metric: a client may send any word, and each would be a series of its own."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _bearer(headers: Headers) -> str | None:

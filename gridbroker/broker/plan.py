@@ -20,6 +20,9 @@ from gridbroker.broker.workload import (
 
 START_TIMEOUT = timedelta(seconds=120)
 """Wall time that a node has to begin what it was ordered, before the placement is given up."""
+STOP_ALLOWANCE = timedelta(hours=1)
+"""Wall time beyond its grace that a stopping program's node has to upload the newest checkpoint and report, before it is given up."""
+SLOWEST_UPLOAD_MIB_PER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class PlacementFacts:
     state: PlacementState
     node_lost: bool
     ordered_wall_at: datetime | None
+    """When its node was last told to start it, or to stop it."""
     started_at: datetime | None
     reported: str | None
     """Newest report of the agent: running, exited, refused."""
@@ -61,9 +65,10 @@ class WorkloadFacts:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before `until` (grid time); None: until something is reported."""
+    """Nothing to do before `until` (grid time) or `until_wall`, whichever comes first; both None: until something is reported."""
 
     until: datetime | None
+    until_wall: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,9 @@ def next_action(facts: WorkloadFacts, *, now: datetime, wall: datetime) -> Actio
         case WorkloadState.RUNNING:
             return _running(facts, now)
         case WorkloadState.MIGRATING:
-            return _migrating(facts, now)
+            return _migrating(facts, now, wall)
         case WorkloadState.STOPPING:
-            return _stopping(facts, now)
+            return _stopping(facts, now, wall)
         case WorkloadState.SETTLING:
             return Settle()
         case _:
@@ -168,11 +173,12 @@ def _starting(facts: WorkloadFacts, now: datetime, wall: datetime) -> Action:
         return Stop(placement.placement_id, facts.stop_requested)
     if placement.reported == "running":
         return MarkRunning(placement.placement_id, placement.reported_running_at or now)
-    if placement.ordered_wall_at is not None and wall - placement.ordered_wall_at > START_TIMEOUT:
+    given_up_at = placement.ordered_wall_at + START_TIMEOUT if placement.ordered_wall_at is not None else None
+    if given_up_at is not None and wall >= given_up_at:
         return EndPlacement(
             placement.placement_id, EndReason.LOST, now, _after_failure(facts), "the node did not start it in time", True
         )
-    return Wait(None)
+    return Wait(None, given_up_at)
 
 
 def _running(facts: WorkloadFacts, now: datetime) -> Action:
@@ -190,7 +196,7 @@ def _running(facts: WorkloadFacts, now: datetime) -> Action:
     return Wait(min((at for at in (facts.review_due_at, facts.runs_out_at) if at is not None), default=None))
 
 
-def _migrating(facts: WorkloadFacts, now: datetime) -> Action:
+def _migrating(facts: WorkloadFacts, now: datetime, wall: datetime) -> Action:
     source, target = _current(facts), facts.target
     if source.reported in ("exited", "refused"):
         resumable = _end_reason(source) is EndReason.CHECKPOINTED
@@ -199,10 +205,17 @@ def _migrating(facts: WorkloadFacts, now: datetime) -> Action:
         return _ended(facts, source, now)
     if source.node_lost:
         return _lost(facts, source, now)
-    return Wait(facts.runs_out_at)
+    given_up_at = _stop_given_up_at(facts, source)
+    if given_up_at is not None and wall >= given_up_at:
+        return EndPlacement(
+            source.placement_id, EndReason.LOST, now, _after_failure(facts), "the node did not stop it in time", True
+        )
+    if facts.runs_out_at is not None and facts.runs_out_at <= now:
+        return Stop(source.placement_id, "budget")
+    return Wait(facts.runs_out_at, given_up_at)
 
 
-def _stopping(facts: WorkloadFacts, now: datetime) -> Action:
+def _stopping(facts: WorkloadFacts, now: datetime, wall: datetime) -> Action:
     placement = _current(facts)
     assert facts.stop_requested is not None, "a workload stops because somebody asked"
     outcome = _outcome_of_stop(facts.stop_requested)
@@ -218,7 +231,17 @@ def _stopping(facts: WorkloadFacts, now: datetime) -> Action:
         )
     if placement.node_lost:
         return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node was lost while stopping")
-    return Wait(None)
+    given_up_at = _stop_given_up_at(facts, placement)
+    if given_up_at is not None and wall >= given_up_at:
+        return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node did not stop it in time")
+    return Wait(None, given_up_at)
+
+
+def _stop_given_up_at(facts: WorkloadFacts, placement: PlacementFacts) -> datetime | None:
+    if placement.ordered_wall_at is None:
+        return None
+    upload = timedelta(seconds=facts.spec.checkpoint_mib / SLOWEST_UPLOAD_MIB_PER_S)
+    return placement.ordered_wall_at + timedelta(seconds=facts.spec.grace_s) + upload + STOP_ALLOWANCE
 
 
 def _ended(facts: WorkloadFacts, placement: PlacementFacts, now: datetime) -> Action:

@@ -175,11 +175,12 @@ async def request_stop(tx: Tx, workload_id: UUID, org_id: UUID, why: str) -> boo
     return result.rowcount == 1
 
 
-async def wake_waiting(tx: Tx, limit: int) -> list[UUID]:
-    """Make the longest waiting workloads due: room has become free. Returns whom to hint."""
+async def wake_waiting(tx: Tx, limit: int, *, but: UUID | None = None) -> list[UUID]:
+    """Make the longest waiting workloads due, except one: room has become free. Returns whom to hint."""
     oldest = (
         sa.select(workloads.c.id)
-        .where(workloads.c.state == WorkloadState.WAITING, sa.or_(workloads.c.claim_until.is_(None), workloads.c.claim_until < NOW))
+        .where(workloads.c.state == WorkloadState.WAITING, workloads.c.id.is_distinct_from(but))
+        .where(sa.or_(workloads.c.claim_until.is_(None), workloads.c.claim_until < NOW))
         .order_by(workloads.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -140,16 +140,16 @@ async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan
     hints: list[tuple[str, UUID]] = []
     async with ports.db.as_system() as tx:
         match action:
-            case plan.Wait(until=until):
-                await claims.record(tx, workloads, claim, due_in_s=placing.wall_delay_s(until, clock))
+            case plan.Wait():
+                await claims.record(tx, workloads, claim, due_in_s=placing.wait_s(action, clock))
             case plan.MarkRunning():
                 await placing.running(tx, clock, claim, loaded, action, timedelta(seconds=ports.settings.review_interval_s))
             case plan.Stop():
                 await placing.stopping(tx, clock, claim, loaded, action)
             case plan.Switch():
-                woken = await _wake(tx, await placing.switched(tx, clock, claim, loaded, action))
+                woken = await _wake(tx, claim, await placing.switched(tx, clock, claim, loaded, action))
             case plan.EndPlacement():
-                woken = await _wake(tx, await closing.end_placement(tx, clock, claim, loaded, action))
+                woken = await _wake(tx, claim, await closing.end_placement(tx, clock, claim, loaded, action))
             case plan.Finish():
                 await closing.finish(tx, claim, loaded, action)
             case plan.Settle():
@@ -161,8 +161,9 @@ async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan
         ports.queue.hint(name, row_id)
 
 
-async def _wake(tx: Tx, freed_gpus: int) -> list[UUID]:
-    return await repository.wake_waiting(tx, freed_gpus * WAKE_PER_FREED_GPU) if freed_gpus else []
+async def _wake(tx: Tx, claim: Claim, freed_gpus: int) -> list[UUID]:
+    """Others that wait: a program that just failed keeps its delay."""
+    return await repository.wake_waiting(tx, freed_gpus * WAKE_PER_FREED_GPU, but=claim.id) if freed_gpus else []
 
 
 async def _give_back(ports: BrokerPorts, claim: Claim, delay_s: float) -> None:

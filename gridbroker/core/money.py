@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from gridbroker.core.units import MICRO
 
-
 _DECIMAL = re.compile(r"(-)?([0-9]{1,12})(?:\.([0-9]{1,100}))?", re.ASCII)
 
 

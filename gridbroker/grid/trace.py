@@ -124,7 +124,7 @@ def _rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and cells in the order of COLUMNS, without the header and blank lines."""
     reader = csv.reader(lines, strict=True)
     try:
-        header = next(reader, [])
+        header = next(reader, list[str]())
         places = _places(header, name)
         for cells in reader:
             if not cells:

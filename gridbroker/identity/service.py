@@ -79,7 +79,9 @@ async def rotate_key(tx: Tx, clock: Clock, caller: Caller, key_id: UUID, overlap
     check_gift(caller, old.role, old.scopes)
     if not is_valid(old.expires_at, old.revoked_at, clock.wall()):
         raise Conflict("This key is revoked or expired already; create a new one.")
-    created = await create_key(tx, clock, org_id=caller.org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at)
+    created = await create_key(
+        tx, clock, org_id=caller.org_id, role=old.role, name=old.name, scopes=old.scopes, expires_at=old.expires_at
+    )
     until = clock.wall() + min(overlap, MAX_ROTATION_OVERLAP)
     await repository.revoke(tx, key_id=key_id, at=until)
     return created

@@ -1,6 +1,6 @@
 """How a statement is kept: plain JSON, exact. Integers beyond 2^53 are strings, because many JSON readers would round them."""
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,9 +19,9 @@ def from_body(body: dict[str, Any]) -> Statement:
 
 def _exact(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _exact(inner) for name, inner in value.items()}
+        return {name: _exact(inner) for name, inner in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_exact(inner) for inner in value]
+        return [_exact(inner) for inner in cast("list[Any]", value)]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_EXACT:
         return str(value)
     return value

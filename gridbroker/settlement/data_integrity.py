@@ -6,7 +6,7 @@ canonicalised (RFC 8785), each hashed with SHA-256, and the two hashes signed.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
@@ -63,7 +63,8 @@ def check_proof(secured: Mapping[str, Any]) -> bytes:
     if not isinstance(proof, dict):
         raise BadProof("there is no proof")
     document = {name: value for name, value in secured.items() if name != "proof"}
-    options = {name: value for name, value in proof.items() if name != "proofValue"}
+    given = cast("dict[str, Any]", proof)
+    options = {name: value for name, value in given.items() if name != "proofValue"}
     if options.get("type") != "DataIntegrityProof" or options.get("cryptosuite") != CRYPTOSUITE:
         raise BadProof(f"the proof is not a DataIntegrityProof with {CRYPTOSUITE}")
     if options.get("proofPurpose") != "assertionMethod":
@@ -71,7 +72,7 @@ def check_proof(secured: Mapping[str, Any]) -> bytes:
     if options.get("@context") != document.get("@context"):
         raise BadProof("the proof was made for another @context")
     key = key_of_method(options.get("verificationMethod"))
-    _check_signature(key, proof.get("proofValue"), _hash_data(document, options))
+    _check_signature(key, given.get("proofValue"), _hash_data(document, options))
     return key
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from gridbroker.core.money import parse_micro
 from gridbroker.core.units import emissions_mg
@@ -92,7 +92,7 @@ def _read(document: bytes | Mapping[str, Any]) -> dict[str, Any]:
     value = json.loads(document, object_pairs_hook=_unique, parse_float=_refuse_number, parse_int=_refuse_number)
     if not isinstance(value, dict):
         raise _Wrong("the file is not a JSON object")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -102,3 +102,10 @@ def test_every_route_says_who_may_call_it() -> None:
     for handler in [*BROKER_ROUTES, *GRID, *IDENTITY, *METERING, *PROVIDERS, *SETTLEMENT]:
         guards = handler.guards or []
         assert any(hasattr(guard, "roles") for guard in guards), f"{handler.paths} has no guard"
+
+
+def test_pure_modules_are_checked_strictly() -> None:
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["basedpyright"]["strict"]
+    assert sorted(listed) == sorted(path.relative_to(ROOT).as_posix() for path in FILES if _is_pure(path))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gridbroker.app.cli.config import require_key, resolve
-from gridbroker.core.errors import FieldError, Invalid
+from gridbroker.core.errors import Invalid
 
 if TYPE_CHECKING:
     from gridbroker_sdk import Client
@@ -29,4 +29,4 @@ def client(url: str, key: str, *, max_retries: int = MAX_RETRIES) -> "Client":
     try:
         return Client(url, key, max_retries=max_retries)
     except ValueError as error:
-        raise BadAddress(f"{error}.", errors=[FieldError("/url", str(error))]) from None
+        raise BadAddress(f"{error}.") from None

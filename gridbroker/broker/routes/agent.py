@@ -96,7 +96,7 @@ async def put_blob(
     await blobs.put(owner, sha256, request.stream(), max_bytes=settings.max_blob_bytes)
 
 
-@get(f"{_SELF}/blobs/{{sha256:str}}", guards=_NODE, tags=["agent"])
+@get(f"{_SELF}/blobs/{{sha256:str}}", guards=_NODE, media_type="application/octet-stream", tags=["agent"])
 async def get_blob(
     placement_id: FromPath[UUID],
     sha256: FromPath[str],
@@ -112,7 +112,7 @@ async def get_blob(
         for chunk in blobs.read(owner, sha256):
             yield chunk
 
-    return Stream(chunks(), media_type="application/octet-stream")
+    return Stream(chunks())
 
 
 async def _owner(db: Database, caller: Caller, placement_id: UUID) -> UUID:

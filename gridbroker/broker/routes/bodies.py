@@ -1,17 +1,19 @@
 """What a developer sends, and how it becomes a WorkloadSpec; every refusal names the field by a JSON pointer."""
 
 import re
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
 
 from gridbroker.broker.workload import WorkloadSpec
-from gridbroker.core.errors import FieldError, Invalid
+from gridbroker.core.errors import FieldError, Invalid, pointer
 from gridbroker.core.money import Currency, parse_micro
 from gridbroker.providers.gpu import UnknownGpuModel, find
 
 MAX_BUDGET_MICRO = 1_000_000 * 1_000_000
+MAX_DEADLINE = timedelta(days=3660)
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Zone = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -70,7 +72,7 @@ def to_spec(body: WorkloadBody, *, known_zones: frozenset[str], home_zone: str, 
     _zones(body, known_zones, problems)
     _deadline(body.deadline_at, now, problems)
     problems += [
-        FieldError(f"/environment/{name}", "not a variable name, or reserved (GRIDBROKER_*)")
+        FieldError(pointer("environment", name), "not a variable name, or reserved (GRIDBROKER_*)")
         for name in body.environment
         if not _VARIABLE.fullmatch(name) or name.startswith("GRIDBROKER_")
     ]
@@ -131,10 +133,17 @@ def _program(body: WorkloadBody, problems: list[FieldError]) -> None:
         problems.append(FieldError("/command", "give exactly one of command and image"))
     elif body.command is not None and (not body.command or not body.command[0]):
         problems.append(FieldError("/command", "must name a program"))
-    elif body.command is not None and any("\0" in part for part in body.command):
-        problems.append(FieldError("/command", "must not contain a null character"))
-    if "\0" in body.name or any("\0" in text for pair in body.environment.items() for text in pair):
-        problems.append(FieldError("", "must not contain a null character"))
+    for place, text in _texts(body):
+        if "\0" in text:
+            problems.append(FieldError(place, "must not contain a null character"))
+
+
+def _texts(body: WorkloadBody) -> Iterator[tuple[str, str]]:
+    """Every text that is kept as it was sent, with its place."""
+    yield "/name", body.name
+    yield "/image", body.image or ""
+    yield from ((pointer("command", index), part) for index, part in enumerate(body.command or ()))
+    yield from ((pointer("environment", name), text) for name, text in body.environment.items())
 
 
 def _zones(body: WorkloadBody, known: frozenset[str], problems: list[FieldError]) -> None:
@@ -153,3 +162,5 @@ def _deadline(deadline_at: datetime | None, now: datetime, problems: list[FieldE
         problems.append(FieldError("/deadline_at", "must carry a UTC offset, for example 2026-12-01T18:00:00Z"))
     elif deadline_at <= now:
         problems.append(FieldError("/deadline_at", f"lies in the past; it is {now.isoformat(timespec='seconds')}"))
+    elif deadline_at > now + MAX_DEADLINE:
+        problems.append(FieldError("/deadline_at", "lies more than ten years ahead"))

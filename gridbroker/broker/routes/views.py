@@ -68,6 +68,8 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     """To date; final once ended."""
     hold_eur: str
     currency: Currency
+    energy_kind: str | None
+    """Weakest kind behind energy_mj: measured, estimated or modelled; null before anything ran, and in lists."""
     energy_mj: str
     """To date; as of the last review while it runs."""
     moves: int
@@ -134,6 +136,7 @@ def workload_view(
         cost_eur=format_micro(workload.spent_micro if spent is None else spent),
         hold_eur=format_micro(workload.hold_micro),
         currency=Currency.EUR,
+        energy_kind=None,
         energy_mj=str(workload.energy_mj),
         moves=workload.moves,
         restarts=workload.restarts,

@@ -1,5 +1,6 @@
 """Workloads over HTTP: submit, look, route, complete, cancel; their decisions, placements, events and logs."""
 
+import re
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from gridbroker.broker.service import submission
 from gridbroker.broker.service.facts import load, spent_micro
 from gridbroker.broker.service.market import as_body, rebuild
 from gridbroker.broker.service.outlook_cache import OutlookCache
-from gridbroker.broker.service.review import energy_to_date_mj
+from gridbroker.broker.service.review import energy_to_date
 from gridbroker.broker.workload import ENDED, WorkloadState
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
@@ -36,10 +37,12 @@ from gridbroker.identity import service as identity
 from gridbroker.identity.guards import allow
 from gridbroker.identity.idempotency import once
 from gridbroker.identity.role import Caller, Role
+from gridbroker.metering import service as metering
 from gridbroker.pricing import service as pricing
 
 DEFAULT_HOME_ZONE = "DE"
 MAX_LOG_LIMIT = 1000
+_POSITION = re.compile(r"([0-9]{1,9})\.([0-9]{1,18})", re.ASCII)
 _OWNERS = [allow(Role.DEVELOPER)]
 _READERS = [allow(Role.DEVELOPER, Role.FINANCE)]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)]
@@ -100,16 +103,18 @@ async def show(
         workload = await submission.own_workload(tx, caller.org_id, workload_id)
         quote = await pricing.get_quote(tx, workload_id)
         placements = await repository.placements_of(tx, workload_id)
-    if workload.state in ENDED:
-        return workload_view(workload, clock.factor, placements=placements, quote=quote)
+        if workload.state in ENDED:
+            view = workload_view(workload, clock.factor, placements=placements, quote=quote)
+            view.energy_kind = (await metering.statement_of(tx, workload_id)).energy_kind
+            return view
     async with db.as_system() as tx:
         # The provider's nodes and samples are not the customer's rows; the workload was checked to be theirs above.
         loaded = await load(tx, workload_id)
         assert loaded is not None
         spent = spent_micro(loaded, clock.now())
-        energy_mj = await energy_to_date_mj(tx, loaded, clock)
+        energy_mj, energy_kind = await energy_to_date(tx, loaded, clock)
     view = workload_view(workload, clock.factor, placements=placements, quote=quote, spent=spent)
-    view.energy_mj = str(energy_mj)
+    view.energy_mj, view.energy_kind = str(energy_mj), energy_kind
     return view
 
 
@@ -215,10 +220,10 @@ async def logs(
 
 
 def _position(text: str) -> tuple[int, int]:
-    number, _, seq = text.partition(".")
-    if not (number.isdecimal() and seq.isdecimal()) or int(number) >= 2**31 or int(seq) >= 2**62:
+    found = _POSITION.fullmatch(text)
+    if found is None:
         raise Invalid("`after` is a position that an earlier answer gave.", errors=[FieldError("/after", "for example 1.250")])
-    return int(number), int(seq)
+    return int(found[1]), int(found[2])
 
 
 @get("/api/v1/decisions/{decision_id:uuid}/rebuilt", guards=_READERS, tags=["workloads"])

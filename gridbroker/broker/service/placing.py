@@ -7,7 +7,7 @@ from uuid import UUID
 from gridbroker.broker import repository
 from gridbroker.broker.explain import move_lines
 from gridbroker.broker.migration import Assessment
-from gridbroker.broker.plan import MarkRunning, Stop, Switch
+from gridbroker.broker.plan import MarkRunning, Stop, Switch, Wait
 from gridbroker.broker.repository import DecisionRow, PlacementRow
 from gridbroker.broker.routing import Candidate, Route
 from gridbroker.broker.service.closing import close_placement, retry_in_s
@@ -61,6 +61,8 @@ async def routed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, market: Mar
 
 START_CHECK_S = 125.0
 """Just beyond the start timeout of `plan`; a report wakes the row long before."""
+AT_ONCE_S = 0.0
+"""`plan` looks again and says until when to wait."""
 
 
 async def _keep_waiting(
@@ -104,9 +106,9 @@ async def stopping(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: S
     placement = loaded.current
     assert placement is not None
     await agent.apply_in(tx, order_of(loaded.workload, placement, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
-    await repository.update_placement(tx, action.placement_id, state=PlacementState.STOPPING)
+    await repository.update_placement(tx, action.placement_id, state=PlacementState.STOPPING, ordered_wall_at=NOW)
     await tell(tx, clock, loaded.workload, "stopping", why=action.why, node=placement.node_name)
-    await move(tx, claim, loaded.workload, WorkloadState.STOPPING, due_in_s=None, stop_requested=action.why)
+    await move(tx, claim, loaded.workload, WorkloadState.STOPPING, due_in_s=AT_ONCE_S, stop_requested=action.why)
 
 
 async def reviewed(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, energy_mj: int, due_in_s: float | None) -> None:
@@ -142,7 +144,7 @@ async def migrating(
     assert source is not None
     placement = await _lease(tx, clock, loaded, target, decision_id, PlacementState.RESERVED)
     await agent.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
-    await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING)
+    await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING, ordered_wall_at=NOW)
     await tell(
         tx,
         clock,
@@ -159,7 +161,7 @@ async def migrating(
         claim,
         workload,
         WorkloadState.MIGRATING,
-        due_in_s=None,
+        due_in_s=AT_ONCE_S,
         reviewed_at=clock.now(),
         placements=placement.number,
         spent_micro=spent_micro(loaded, clock.now()),
@@ -171,9 +173,9 @@ async def pausing(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, broken: Se
     workload, source = loaded.workload, loaded.current
     assert source is not None
     await agent.apply_in(tx, order_of(workload, source, loaded.checkpoint, Action.CHECKPOINT_AND_STOP))
-    await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING)
+    await repository.update_placement(tx, source.placement_id, state=PlacementState.STOPPING, ordered_wall_at=NOW)
     await tell(tx, clock, workload, "pausing", node=source.node_name, broken=list(broken))
-    await move(tx, claim, workload, WorkloadState.MIGRATING, due_in_s=None, reviewed_at=clock.now())
+    await move(tx, claim, workload, WorkloadState.MIGRATING, due_in_s=AT_ONCE_S, reviewed_at=clock.now())
 
 
 async def switched(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: Switch) -> int:
@@ -273,6 +275,12 @@ def _decision(
         inputs=as_body(question),
         body=body,
     )
+
+
+def wait_s(wait: Wait, clock: Clock) -> float | None:
+    """Wall seconds until there is something to do again; None: until something is reported."""
+    wall_s = None if wait.until_wall is None else max(0.0, (wait.until_wall - clock.wall()).total_seconds())
+    return min((one for one in (wall_delay_s(wait.until, clock), wall_s) if one is not None), default=None)
 
 
 def wall_delay_s(until: datetime | None, clock: Clock) -> float | None:

@@ -14,6 +14,8 @@ from gridbroker.core.claims import Claim
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
 from gridbroker.metering import service as metering
+from gridbroker.metering.sample import weaker
+from gridbroker.node_agent.protocol import EnergyKind
 from gridbroker.providers.gpu import CATALOGUE, find
 
 MIB = 1024 * 1024
@@ -23,7 +25,7 @@ async def review(db: Database, clock: Clock, claim: Claim, loaded: Loaded, inter
     """Assess against the market of this moment, and record: stay with figures brought up to date, or move."""
     async with db.as_system(repeatable=True) as tx:
         market = await load_market(tx, clock.now())
-        energy_mj = await energy_to_date_mj(tx, loaded, clock)
+        energy_mj, _ = await energy_to_date(tx, loaded, clock)
     placement = loaded.current
     assert placement is not None
     question = _question(loaded, placement, market)
@@ -46,18 +48,20 @@ async def review(db: Database, clock: Clock, claim: Claim, loaded: Loaded, inter
         await placing.reviewed(tx, clock, claim, loaded, energy_mj, placing.wall_delay_s(next_at, clock))
 
 
-async def energy_to_date_mj(tx: Tx, loaded: Loaded, clock: Clock) -> int:
-    """Metered so far over all placements, from the samples that have arrived."""
+async def energy_to_date(tx: Tx, loaded: Loaded, clock: Clock) -> tuple[int, str | None]:
+    """Metered so far over all placements, mJ, and its weakest kind (None: nothing ran); from the samples that have arrived."""
     total = 0
+    weakest: EnergyKind | None = None
     for placement in loaded.placements:
         if placement.started_at is None:
             continue
         end = placement.ended_at or max(clock.now(), placement.started_at)
-        energy_mj, _ = await metering.energy_to_date(
+        energy_mj, kind = await metering.energy_to_date(
             tx, placement.node_id, placement.gpu_indices, placement.started_at, end, clock_factor=clock.factor
         )
         total += energy_mj
-    return total
+        weakest = weaker(weakest or EnergyKind(kind), EnergyKind(kind))
+    return total, weakest
 
 
 def _question(loaded: Loaded, placement: PlacementRow, market: Market) -> Question:

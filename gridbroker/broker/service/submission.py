@@ -1,6 +1,7 @@
 """Submitting a workload, and asking one to stop."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -49,7 +50,7 @@ async def submit(
 def quote_of(clock: Clock, workload_id: UUID, spec: WorkloadSpec, outlooks: Mapping[str, Outlook]) -> Quote:
     """What the run is expected to take before any place is chosen: list price, power model, and the range of the open zones."""
     model = find(spec.gpu_model or DEFAULT_GPU)
-    return make_quote(
+    quote = make_quote(
         quote_id=clock.new_id(),
         workload_id=workload_id,
         gpu_count=spec.gpu_count,
@@ -63,6 +64,7 @@ def quote_of(clock: Clock, workload_id: UUID, spec: WorkloadSpec, outlooks: Mapp
         hold_micro=spec.budget_micro,
         expires_at=clock.now() + QUOTE_VALID_FOR,
     )
+    return replace(quote, basis=f"{quote.basis}; carbon: range over the open zones, grid {_grid_quality(outlooks)}")
 
 
 async def stop(tx: Tx, clock: Clock, org_id: UUID, workload_id: UUID, why: str) -> WorkloadRow:
@@ -122,6 +124,10 @@ def _new_workload(clock: Clock, org_id: UUID, spec: WorkloadSpec) -> WorkloadRow
         energy_mj=0,
         feasible=None,
     )
+
+
+def _grid_quality(outlooks: Mapping[str, Outlook]) -> str:
+    return " and ".join(sorted({outlook.quality for outlook in outlooks.values()})) or "unknown, the reference stands in"
 
 
 def _intensity_range(spec: WorkloadSpec, outlooks: Mapping[str, Outlook]) -> Range:

@@ -62,6 +62,11 @@ class ScriptedAgent:
         credentials = response.json()
         return cls(world, world.client(credentials["key"]), credentials["node_id"], name, gpu_count)
 
+    def on(self, world: "World") -> "ScriptedAgent":
+        """The same node before the application that the world serves now."""
+        client = world.client(self.client.headers["Authorization"].removeprefix("Bearer "))
+        return ScriptedAgent(world, client, self.node_id, self.name, self.gpu_count)
+
     @property
     def samples_sent(self) -> int:
         return self._sample_seq * self.gpu_count
@@ -109,10 +114,10 @@ class ScriptedAgent:
     async def send_samples(self, *readings: Sample, boot_id: str | None = None) -> httpx.Response:
         return await self._send(f"{_SELF}/samples", SampleBatch(boot_id=boot_id or self.boot_id, samples=readings))
 
-    async def report(self, order: Order, kind: ReportKind, **details: Any) -> httpx.Response:
+    async def report(self, order: Order, kind: ReportKind | str, **details: Any) -> httpx.Response:
         self._report_seq[order.placement_id] += 1
         given = Report(
-            epoch=order.epoch, seq=self._report_seq[order.placement_id], kind=kind, at=self.world.clock.now().isoformat()
+            epoch=order.epoch, seq=self._report_seq[order.placement_id], kind=ReportKind(kind), at=self.world.clock.now().isoformat()
         )
         return await self.send_report(order, dataclasses.replace(given, **details))
 

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-
 from gridbroker_sdk import ApiError, Client, Unreachable
 
 URL = "https://broker.example"
@@ -122,7 +121,7 @@ def test_no_text_holds_the_key():
 
 @pytest.mark.parametrize("url", ["", "broker", "ftp://x", "https://", "https://u:p@x", "https://x?a=b", "https://x#y"])
 def test_it_refuses_what_is_no_address(url: str):
-    with pytest.raises(ValueError, match="address|must end"):
+    with pytest.raises(ValueError, match=r"address|must end"):
         Client(url, KEY)
 
 

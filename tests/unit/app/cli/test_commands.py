@@ -1,6 +1,6 @@
 """Commands against answers made of the API's own views: what they print, for people and for programs."""
 
-import os
+import io
 import signal
 import subprocess
 import sys
@@ -100,6 +100,23 @@ def test_run_exits_with_how_it_ended_and_prints_one_document(cli: Callable, brok
     assert (said.code, said.json["state"], said.err) == (code, state, "")
 
 
+def test_on_a_terminal_the_run_is_a_live_bar(cli: Callable, broker: Broker, monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    broker.says("POST", "/api/v1/workloads", view("submitted"), 201)
+    broker.says("GET", ONE, [view("running", state_reason="[red]x\x1b[2J"), view("completed", step=100)])
+    said = cli(*RUN)
+    screen = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert said.code == 0 and "step 50/100" in screen and "━" in screen
+    assert "[red]x?[2J" in screen and "\x1b[2J" not in screen
+    assert screen.endswith("completed on node-a in FR step 100/100 1.25 EUR, 1 kWh\n")
+
+
 def test_run_can_return_at_once_or_when_it_runs(cli: Callable, broker: Broker):
     broker.says("POST", "/api/v1/workloads", view("submitted"), 201)
     assert cli("run", "--detach", "--json", *RUN[1:]).json["state"] == "submitted"
@@ -110,13 +127,12 @@ def test_run_can_return_at_once_or_when_it_runs(cli: Callable, broker: Broker):
 def test_ctrl_c_stops_following_and_says_that_it_goes_on(cli: Callable, broker: Broker, config_home):
     broker.says("POST", "/api/v1/workloads", view("submitted"), 201)
     broker.says("GET", ONE, view("running"))
-    environment = dict(os.environ) | {"GRIDBROKER_URL": broker.url, "GRIDBROKER_API_KEY": KEY}
+    environment = {"GRIDBROKER_URL": broker.url, "GRIDBROKER_API_KEY": KEY, "XDG_CONFIG_HOME": str(config_home.parent)}
     command = [sys.executable, "-P", "-m", main.__name__, *RUN]
     following = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while not any(path == ONE for _, path, _, _ in broker.requests) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.1)
     following.send_signal(signal.SIGINT)
     _, err = following.communicate(timeout=10)
     assert following.returncode == 130 and "it goes on" in err and KEY not in err

@@ -13,8 +13,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Not a fixture: pytest sets stdout anew between a test's fixtures and the test."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -29,12 +29,14 @@ def test_a_plain_table_is_aligned_and_has_no_escape_codes(capsys: pytest.Capture
     assert capsys.readouterr().out == "ID  NAME\n1   a\n22  -\n"
 
 
-def test_a_terminal_gets_a_drawn_table_that_takes_no_markup(terminal: Terminal):
+def test_a_terminal_gets_a_drawn_table_that_takes_no_markup(monkeypatch: pytest.MonkeyPatch):
+    terminal = on_terminal(monkeypatch)
     output.table(["id", "name"], [["1", "[red]a[/red]"]])
     assert "[red]a[/red]" in terminal.getvalue() and "─" in terminal.getvalue()
 
 
-def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch):
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch):
+    terminal = on_terminal(monkeypatch)
     output.table(["id"], [["1"]])
     coloured = terminal.getvalue()
     assert "\x1b[" in coloured
@@ -44,7 +46,8 @@ def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "a\x07", "\x9b31m", "a\u202eb", "a\nb"])
-def test_what_a_terminal_would_obey_is_shown_as_a_question_mark(text: str, terminal: Terminal):
+def test_what_a_terminal_would_obey_is_shown_as_a_question_mark(text: str, monkeypatch: pytest.MonkeyPatch):
+    terminal = on_terminal(monkeypatch)
     assert "?" in output.clean(text)
     output.put(text)
     assert not set(terminal.getvalue().rstrip("\n")) & set("\x1b\r\x07\x9b\u202e\n")

@@ -1,0 +1,52 @@
+"""How many short workloads per second get from the queue to a receipt, and whether each does so exactly once."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import acknowledge, exactly_once
+from benchmarks.agents import Plan, Tally
+from benchmarks.figures import rounded
+from benchmarks.scale import Scale
+from benchmarks.stacks import GPU_MODEL, HOST, Market, child, end, hear, market, say, settings_in
+from gridbroker.core.clock import SystemClock
+from gridbroker.grid.zone import ZONES
+
+
+def measure(folder: Path, scale: Scale) -> dict[str, Any]:
+    """Queue all, bring the agents to service, wait until the last workload has ended; then submits while agents work."""
+    with market(settings_in(folder), scale.clients) as opened:
+        queued = acknowledge.submit(opened, scale.workloads, rate_per_s=None)
+        acknowledge.report("queued", queued)
+        with child("agents", _plan(opened, scale)) as agents:
+            hear(agents)
+            released_at = SystemClock().now()
+            say(agents, b"go")
+            last_end, _ = asyncio.run(exactly_once.wait_until_ended(opened.stack.settings, scale.workloads, scale.drain_timeout_s))
+            busy = acknowledge.submit(opened, round(scale.busy_s * scale.rate_per_s), scale.rate_per_s)
+            total = scale.workloads + len(busy.latencies_ms)
+            asyncio.run(exactly_once.wait_until_ended(opened.stack.settings, total, scale.drain_timeout_s))
+            tally = msgspec.json.decode(end(agents), type=Tally)
+        verdict = asyncio.run(exactly_once.examine(opened.stack.settings, tally, total))
+    if verdict.problems:
+        print(*verdict.problems, sep="\n", file=sys.stderr)
+    drained_s = (last_end - released_at).total_seconds() if last_end else None
+    return {
+        "workloads_per_s": rounded(scale.workloads / drained_s) if drained_s else None,
+        "drain_s": rounded(drained_s),
+        "queue_per_s": rounded(scale.workloads / queued.elapsed_s),
+        "finished_exactly_once": not verdict.problems,
+        "exactly_once_of": f"{verdict.exact} of {total}",
+        "simulated_agents": scale.agents,
+        "agent_retries": tally.retries,
+        "agent_refusals": tally.refusals,
+        **acknowledge.report("busy_submit", busy),
+    }
+
+
+def _plan(opened: Market, scale: Scale) -> Plan:
+    tokens = opened.node_tokens(scale.agents)
+    return Plan(host=HOST, port=opened.port, tokens=tokens, zones=list(ZONES), gpu_model=GPU_MODEL, run_s=acknowledge.RUN_S)
