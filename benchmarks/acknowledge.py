@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks import cpu
 from benchmarks.figures import rounded, spread
 from benchmarks.scale import Scale
 from benchmarks.stacks import HOST, BenchmarkFailed, Market, market, run_child, settings_in, workload_body
@@ -17,8 +18,10 @@ RUN_S = 0.05
 def measure(folder: Path, scale: Scale) -> dict[str, Any]:
     """No node is registered, so every workload is routed, finds no place and waits."""
     with market(settings_in(folder), scale.clients) as opened:
+        before = cpu.used_s(opened.stack.processes)
         outcome = submit(opened, round(scale.rate_per_s * (scale.warmup_s + scale.submit_s)), scale.rate_per_s)
-    return report("submit", outcome, warmup=round(scale.rate_per_s * scale.warmup_s))
+        used_ms = cpu.per_piece_ms(before, cpu.used_s(opened.stack.processes), len(outcome.latencies_ms) or 1)
+    return report("submit", outcome, warmup=round(scale.rate_per_s * scale.warmup_s)) | {"submit_cpu_ms": used_ms}
 
 
 def submit(opened: Market, total: int, rate_per_s: float | None) -> Outcome:

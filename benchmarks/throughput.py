@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import acknowledge, exactly_once
+from benchmarks import acknowledge, cpu, exactly_once
 from benchmarks.agents import Plan, Tally
 from benchmarks.figures import rounded
 from benchmarks.scale import Scale
@@ -24,8 +24,12 @@ def measure(folder: Path, scale: Scale) -> dict[str, Any]:
         with child("agents", _plan(opened, scale)) as agents:
             hear(agents)
             released_at = SystemClock().now()
+            before = cpu.used_s(opened.stack.processes)
             say(agents, b"go")
-            last_end, _ = asyncio.run(exactly_once.wait_until_ended(opened.stack.settings, scale.workloads, scale.drain_timeout_s))
+            last_end, ended = asyncio.run(
+                exactly_once.wait_until_ended(opened.stack.settings, scale.workloads, scale.drain_timeout_s)
+            )
+            used_ms = cpu.per_piece_ms(before, cpu.used_s(opened.stack.processes), ended or 1)
             busy = acknowledge.submit(opened, round(scale.busy_s * scale.rate_per_s), scale.rate_per_s)
             total = scale.workloads + len(busy.latencies_ms)
             asyncio.run(exactly_once.wait_until_ended(opened.stack.settings, total, scale.drain_timeout_s))
@@ -37,6 +41,7 @@ def measure(folder: Path, scale: Scale) -> dict[str, Any]:
     return {
         "workloads_per_s": rounded(scale.workloads / drained_s) if drained_s else None,
         "drain_s": rounded(drained_s),
+        "workload_cpu_ms": used_ms,
         "queue_per_s": rounded(scale.workloads / queued.elapsed_s),
         "finished_exactly_once": not verdict.problems,
         "exactly_once_of": f"{verdict.exact} of {total}",

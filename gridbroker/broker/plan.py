@@ -43,6 +43,8 @@ class PlacementFacts:
     reason: str | None
     has_commit: bool
     """A checkpoint was committed by this very placement."""
+    last_seen_at: datetime | None = None
+    """Grid time of a lost node's last heartbeat: nothing after it is billed, because nobody saw it run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,8 @@ def _stopping(facts: WorkloadFacts, now: datetime, wall: datetime) -> Action:
             _STOP_WORDS[facts.stop_requested],
         )
     if placement.node_lost:
-        return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node was lost while stopping")
+        ended_at = _seen(placement, now)
+        return EndPlacement(placement.placement_id, EndReason.LOST, ended_at, outcome, "the node was lost while stopping")
     given_up_at = _stop_given_up_at(facts, placement)
     if given_up_at is not None and wall >= given_up_at:
         return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node did not stop it in time")
@@ -261,7 +264,11 @@ def _ended(facts: WorkloadFacts, placement: PlacementFacts, now: datetime) -> Ac
 
 def _lost(facts: WorkloadFacts, placement: PlacementFacts, now: datetime) -> Action:
     outcome = _outcome_of_stop(facts.stop_requested) if facts.stop_requested is not None else _after_failure(facts)
-    return EndPlacement(placement.placement_id, EndReason.LOST, now, outcome, "the node was lost", True)
+    return EndPlacement(placement.placement_id, EndReason.LOST, _seen(placement, now), outcome, "the node was lost", True)
+
+
+def _seen(placement: PlacementFacts, now: datetime) -> datetime:
+    return min(now, placement.last_seen_at or now)
 
 
 def _after_failure(facts: WorkloadFacts) -> WorkloadState | None:

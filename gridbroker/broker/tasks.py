@@ -99,9 +99,17 @@ async def _try_step(ports: BrokerPorts, claim: Claim) -> bool:
         return False
     except GridbrokerError as error:
         _log.warning("step_postponed", workload_id=str(claim.id), code=error.code, detail=error.detail)
-        await _give_back(ports, claim, min(MAX_BACKOFF_S, 0.5 * 2 ** min(claim.attempts, 8)))
+        await _give_back(ports, claim, _backoff_s(claim))
+        return False
+    except Exception:  # one row that cannot be worked on must not keep the others from being looked at
+        _log.exception("step_failed", workload_id=str(claim.id))
+        await _give_back(ports, claim, _backoff_s(claim))
         return False
     return True
+
+
+def _backoff_s(claim: Claim) -> float:
+    return min(MAX_BACKOFF_S, 0.5 * 2 ** min(claim.attempts, 8))
 
 
 async def step(ports: BrokerPorts, claim: Claim) -> None:
@@ -110,7 +118,7 @@ async def step(ports: BrokerPorts, claim: Claim) -> None:
         loaded = await load(tx, claim.id)
     assert loaded is not None, "claimed rows exist"
     interval = timedelta(seconds=ports.settings.review_interval_s)
-    facts = facts_of(loaded, now=ports.clock.now(), review_interval=interval)
+    facts = facts_of(loaded, ports.clock, review_interval=interval)
     action = plan.next_action(facts, now=ports.clock.now(), wall=ports.clock.wall())
     match action:
         case plan.Route():

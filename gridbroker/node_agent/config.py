@@ -125,7 +125,7 @@ def _aware(text: str) -> datetime:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "state_dir": Path,
+    "state_dir": lambda text: Path(text).expanduser().absolute(),
     "gpu_count": int,
     "pue": float,
     "sample_interval_s": float,

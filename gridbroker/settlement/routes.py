@@ -147,7 +147,7 @@ async def top_up(
         created.append(charge.charge_id)
         return _charge_view(charge)
 
-    response = await once(db, request, caller, create, status=201)
+    response = await once(db, request, caller, create, required=True)
     for charge_id in created:
         queue.hint("charge.advance", charge_id)
     return response

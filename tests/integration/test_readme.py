@@ -133,8 +133,8 @@ def test_processes_of_their_own(
         "GRIDBROKER_API_PORT": str(port),
     }
     try:
-        migrated = place.run(MIGRATE, timeout_s=60)
-        assert migrated.returncode == 0, migrated.stderr
+        migrated = place.run(f"set -e\n{MIGRATE}", timeout_s=60)
+        assert migrated.returncode == 0, migrated.stdout + migrated.stderr
         api, worker, scheduler = PROCESSES
         run_alone(place, worker, lambda log, process: wait_for(log, "(worker_started)", process))
         run_alone(place, scheduler, lambda log, process: wait_for(log, "(scheduler_leads)", process))

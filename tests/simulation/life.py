@@ -76,6 +76,10 @@ class Life:
         self.sites: list[Site] = []
         self.tick_number = 0
         self.scripts: dict[str, Script] = {}
+        self.told_late: set[UUID] = set()
+        """Placements on nodes that came back with samples of them after they had been given up."""
+        self.settled_before: set[UUID] = set()
+        """Those of them whose statements were final by then; a statement is never changed."""
 
     @classmethod
     async def begin(cls, seed: int, database: Database, clock: FakeClock, folder: Path) -> Self:
@@ -131,8 +135,9 @@ class Life:
     async def _stamp_orders(self) -> None:
         """Orders carry the database's wall time; put the market's in its place, so that start timeouts run on it."""
         await self.world.execute(
-            "update placements set ordered_wall_at = :now where state = 'starting' and ordered_wall_at > :now + interval '1 day'",
+            "update placements set ordered_wall_at = :now where state = 'starting' and ordered_wall_at > :far",
             now=self.clock.now(),
+            far=self.clock.now() + timedelta(days=30),
         )
 
     def _workers(self, is_busy: bool) -> tuple[Carry | None, bool]:
@@ -213,6 +218,7 @@ class Life:
             die = self.random.random()
             if not site.agent.alive and (die < RETURNS or not is_busy):
                 await site.come_back()
+                await self._note_late_samples(site)
             elif site.agent.alive and is_busy and die < DIES:
                 self.happened["died"] += 1
                 site.die()
@@ -221,6 +227,16 @@ class Life:
                 site.vanish()
             elif site.agent.alive:
                 await site.look_alive()
+
+    async def _note_late_samples(self, site: Site) -> None:
+        given_up = await self.world.rows(
+            "select p.id, w.ended_at is not null as settled from placements p join workloads w on w.id = p.workload_id"
+            " where p.node_id = :node_id and p.end_reason = 'lost'",
+            node_id=UUID(site.agent.node_id),
+        )
+        news = [row for row in given_up if row["id"] not in self.told_late]
+        self.told_late |= {row["id"] for row in news}
+        self.settled_before |= {row["id"] for row in news if row["settled"]}
 
     # --- the end -------------------------------------------------------------------------------------------------------
 

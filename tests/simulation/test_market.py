@@ -43,3 +43,4 @@ async def _live(life: Life) -> None:
             await life.give_up_waiting()
     assert await life.is_over(), await life.world.rows("select id, state, state_reason, due_at from workloads where ended_at is null")
     await check_end(life)
+    print("TALLY", seed, life.tick_number, dict(life.happened), rows, await life.world.rows("select kind, count(*) as n from workload_events group by 1"), await life.world.rows("select state_reason, count(*) n from workloads group by 1"), await life.world.rows("select end_reason, count(*) n from placements group by 1"), len(life.told_late), len(life.settled_before))

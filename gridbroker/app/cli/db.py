@@ -61,6 +61,21 @@ def check(as_json: AsJson = False) -> None:
         raise typer.Exit(Exit.FAILURE)
 
 
+@app.command("admin-key")
+def admin_key(as_json: AsJson = False) -> None:
+    """Make the first admin key of an installation, shown once. Where there is one already, nothing is made."""
+    from gridbroker.app.admin import ensure_admin_now  # noqa: PLC0415
+    from gridbroker.core.settings import load  # noqa: PLC0415
+
+    secret = _ask(lambda _url: ensure_admin_now(load()))
+    if as_json:
+        output.put_json({"admin_key": secret})
+    elif secret is None:
+        output.say("There is an admin key already. Its holder makes more with: gridbroker keys create")
+    else:
+        output.put(secret)
+
+
 def _ask(action: Callable[[str], T]) -> T:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 

@@ -25,6 +25,7 @@ _NEXT_BY_CODE = {
     "insufficient_funds": "Run `gridbroker ledger topup AMOUNT`, or ask for less with --budget.",
     "idempotency_key_reused": "Use another --idempotency-key.",
     "receipt_not_batched": "Trees are built every few seconds; try again shortly.",
+    "agent_refused": "Get a new token with `gridbroker nodes token`, and check zone, GPU model and price.",
     "not_gridbroker": "Check the address with `gridbroker whoami --url URL`.",
 }
 _NEXT_BY_STATUS = {

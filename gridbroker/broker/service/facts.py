@@ -1,5 +1,6 @@
 """Reading one workload's facts, as `plan.next_action` wants them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -8,6 +9,7 @@ from gridbroker.broker import repository
 from gridbroker.broker.plan import PlacementFacts, WorkloadFacts
 from gridbroker.broker.repository import CheckpointRow, PlacementRow, WorkloadRow
 from gridbroker.broker.workload import PlacementState
+from gridbroker.core.clock import Clock
 from gridbroker.core.db import Tx
 from gridbroker.pricing import rating
 from gridbroker.providers import service as providers
@@ -22,7 +24,8 @@ class Loaded:
     placements: tuple[PlacementRow, ...]
     checkpoint: CheckpointRow | None
     """Where it would resume."""
-    lost_nodes: frozenset[UUID]
+    lost_nodes: Mapping[UUID, datetime]
+    """Of the open placements' nodes those that are lost, with the wall time of their last heartbeat."""
 
     @property
     def current(self) -> PlacementRow | None:
@@ -46,16 +49,19 @@ async def load(tx: Tx, workload_id: UUID) -> Loaded | None:
         return None
     placements = tuple(await repository.placements_of(tx, workload_id)) if workload.placements else ()
     open_nodes = {placement.node_id for placement in placements if placement.state is not PlacementState.ENDED}
+    nodes = [await providers.get_status(tx, node_id) for node_id in sorted(open_nodes)]
     return Loaded(
         workload=workload,
         placements=placements,
         checkpoint=await repository.newest_checkpoint(tx, workload_id) if placements else None,
-        lost_nodes=frozenset([node_id for node_id in open_nodes if (await providers.get_node(tx, node_id)).health is Health.LOST]),
+        lost_nodes={
+            node.facts.node_id: node.last_seen_at or node.created_at for node in nodes if node.facts.health is Health.LOST
+        },
     )
 
 
-def facts_of(loaded: Loaded, *, now: datetime, review_interval: timedelta) -> WorkloadFacts:
-    workload, current, target = loaded.workload, loaded.current, loaded.target
+def facts_of(loaded: Loaded, clock: Clock, *, review_interval: timedelta) -> WorkloadFacts:
+    workload, current, target, now = loaded.workload, loaded.current, loaded.target, clock.now()
     reviewed_at = workload.reviewed_at or (current.started_at if current else None)
     return WorkloadFacts(
         workload_id=workload.workload_id,
@@ -64,8 +70,8 @@ def facts_of(loaded: Loaded, *, now: datetime, review_interval: timedelta) -> Wo
         outcome=workload.outcome,
         stop_requested=workload.stop_requested,
         restarts=workload.restarts,
-        placement=_facts(current, loaded) if current else None,
-        target=_facts(target, loaded) if target else None,
+        placement=_facts(current, loaded, clock) if current else None,
+        target=_facts(target, loaded, clock) if target else None,
         runs_out_at=_runs_out_at(loaded, now),
         review_due_at=reviewed_at + review_interval if reviewed_at else None,
     )
@@ -105,14 +111,16 @@ def runs_out_at(loaded: Loaded, placement: PlacementRow, started_at: datetime, s
     )
 
 
-def _facts(placement: PlacementRow, loaded: Loaded) -> PlacementFacts:
+def _facts(placement: PlacementRow, loaded: Loaded, clock: Clock) -> PlacementFacts:
     checkpoint = loaded.checkpoint
+    silent_since = loaded.lost_nodes.get(placement.node_id)
     return PlacementFacts(
         placement_id=placement.placement_id,
         node_id=placement.node_id,
         number=placement.number,
         state=placement.state,
-        node_lost=placement.node_id in loaded.lost_nodes,
+        node_lost=silent_since is not None,
+        last_seen_at=clock.now() - (clock.wall() - silent_since) * clock.factor if silent_since else None,
         ordered_wall_at=placement.ordered_wall_at,
         started_at=placement.started_at,
         reported=placement.reported,

@@ -52,8 +52,10 @@ async def placement_on(tx: Tx, node_id: UUID, placement_id: UUID, epoch: int | N
 
 async def take_report(tx: Tx, clock: Clock, node_id: UUID, placement_id: UUID, report: Report) -> UUID | None:
     """Note a report and return the workload to advance; None for a repeated or merely informative one."""
-    at = _time(report.at, clock, "/at")
+    told_at = _time(report.at, clock, "/at")
     placement = await placement_on(tx, node_id, placement_id, report.epoch, lock=True)
+    # Money follows from these times: a node is paid neither for what was before its lease nor for what is still to come.
+    at = min(max(told_at, placement.leased_at), clock.now())
     if report.seq <= placement.reported_seq:
         return None
     if report.step is not None:
@@ -65,7 +67,7 @@ async def take_report(tx: Tx, clock: Clock, node_id: UUID, placement_id: UUID, r
         case ReportKind.RUNNING if not final:
             values |= {"reported": "running", "reported_running_at": placement.reported_running_at or at}
         case ReportKind.EXITED | ReportKind.REFUSED if not final:
-            reason = report.reason[:1000] if report.reason else None
+            reason = report.reason[:1000].replace("\0", "\ufffd") if report.reason else None
             values |= {"reported": report.kind.value, "reported_ended_at": at, "exit_code": report.exit_code, "reason": reason}
         case _:
             pass

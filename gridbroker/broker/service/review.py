@@ -43,7 +43,7 @@ async def review(db: Database, clock: Clock, claim: Claim, loaded: Loaded, inter
             return
         if assessment is not None and await _is_news(tx, loaded, assessment):
             await placing.review_kept(tx, clock, loaded, market, question, route, assessment, "stay")
-        facts = facts_of(loaded, now=clock.now(), review_interval=interval)
+        facts = facts_of(loaded, clock, review_interval=interval)
         next_at = min(at for at in (clock.now() + interval, facts.runs_out_at) if at is not None)
         await placing.reviewed(tx, clock, claim, loaded, energy_mj, placing.wall_delay_s(next_at, clock))
 

@@ -90,7 +90,13 @@ class Api:
             return (await identity.create_organisation(tx, self.clock, name=f"{kind} {uuid4()}", kind=kind)).org_id
 
     async def key(
-        self, org_id: UUID, role: Role, scopes: Sequence[Scope] = tuple(Scope), *, days: float | None = None, node: UUID | None = None
+        self,
+        org_id: UUID,
+        role: Role,
+        scopes: Sequence[Scope] = tuple(Scope),
+        *,
+        days: float | None = None,
+        node: UUID | None = None,
     ) -> str:
         expires_at = self.clock.wall() + timedelta(days=days) if days is not None else None
         async with self.db.as_system() as tx:
@@ -175,7 +181,9 @@ class Api:
     async def row_counts(self) -> dict[str, int]:
         """Rows of every table, as the system role sees them."""
         async with self.db.as_system() as tx:
-            return {name: int(await tx.scalar(sa.select(sa.func.count()).select_from(table)) or 0) for name, table in TABLES.items()}
+            return {
+                name: int(await tx.scalar(sa.select(sa.func.count()).select_from(table)) or 0) for name, table in TABLES.items()
+            }
 
 
 TABLES = dict(metadata.tables)

@@ -49,11 +49,11 @@ async def test_what_costs_money_needs_a_key(api, customer):
     assert await api.row_counts() == before
 
 
-@pytest.mark.parametrize("key", ["", "ü", "x" * (MAX_KEY_CHARS + 1), "a\tb"])
-async def test_a_key_that_is_no_plain_text(api, customer, key):
+async def test_a_key_that_is_no_plain_text(api, customer):
     before = await api.row_counts()
-    answer = await customer.http.post(WORKLOADS, json=WORKLOAD, headers={"Idempotency-Key": key.encode("latin-1")})
-    check_problem(answer, 400, "malformed_request")
+    for key in ("", "ü", "x" * (MAX_KEY_CHARS + 1), "a\tb"):
+        answer = await customer.http.post(WORKLOADS, json=WORKLOAD, headers={"Idempotency-Key": key.encode("latin-1")})
+        check_problem(answer, 400, "malformed_request")
     assert await api.row_counts() == before
 
 

@@ -80,7 +80,7 @@ async def _settled(database, clock, signer, fund) -> service.Settlement:
 
 
 async def test_a_top_up_is_created_hinted_and_paid(client, database, clock, queue):
-    answer = await client.post("/api/v1/wallet/top-ups", json=TOP_UP, headers=_as())
+    answer = await client.post("/api/v1/wallet/top-ups", json=TOP_UP, headers=_as() | {"Idempotency-Key": "k0"})
     assert answer.status_code == 201
     created = answer.json()
     assert (created["state"], created["amount"], created["method"]) == ("due", "25.00", "card")

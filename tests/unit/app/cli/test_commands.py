@@ -47,7 +47,7 @@ def view(state: str = "running", *, factor: int = 1, step: int = 50, **changes: 
         "moves": 1, "restarts": 0, "submitted_at": AT, "started_at": AT, "ended_at": None, "spec": {}, "quote": quote,
         "clock_factor": factor,
     }  # fmt: skip
-    return WorkloadView(**(values | changes))
+    return WorkloadView(**({"energy_kind": None} | values | changes))
 
 
 def plan_answer(*, factor: int = 1, dirty: bool = False) -> PlanView:
