@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
 
 import gridbroker
 from gridbroker.app import openapi, problems
@@ -91,7 +92,7 @@ async def ready(ports: NamedDependency[Ports]) -> dict[str, str]:
     try:
         async with ports.db.as_system() as tx:
             await tx.execute(sa.text("select 1 from workloads limit 1"))
-    except (OSError, sa.exc.SQLAlchemyError) as error:
+    except (OSError, SQLAlchemyError) as error:
         raise Unavailable("The database is not reachable or not migrated.", headers={"Retry-After": "2"}) from error
     return {"status": "ready"}
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -17,6 +16,7 @@ from litestar.exceptions import (
 )
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.handlers import HTTPRouteHandler
+from sqlalchemy import exc
 
 from gridbroker.core.errors import FieldError, GridbrokerError, Invalid, Malformed, NotFound, TooLarge, Unavailable, pointer
 
@@ -93,7 +93,7 @@ def translate(exception: Exception, wire_names: Mapping[str, str]) -> Gridbroker
             return _MethodNotAllowed("Use one of the methods that the header Allow names.", headers=exception.headers or {})
         case HTTPException() if exception.status_code < 500:
             return Malformed(exception.detail)
-        case sa.exc.DBAPIError() if _refused_value(exception):
+        case exc.DBAPIError() if _refused_value(exception):
             return Invalid("A value is out of range, or text holds a null character.")
         case _ if _database_is_away(exception):
             return Unavailable("The database does not answer. Try again shortly.", headers={"Retry-After": "5"})
@@ -111,7 +111,7 @@ _DATA_EXCEPTION = "22"
 """SQLSTATE class: numbers out of range, characters that text cannot hold."""
 
 
-def _refused_value(error: sa.exc.DBAPIError) -> bool:
+def _refused_value(error: exc.DBAPIError) -> bool:
     """Whether the database, or its driver before sending, could not take a value: the last net under the checks at the edge."""
     cause = error.orig.__cause__ if error.orig is not None else None
     return type(cause).__name__ == "DataError" or str(getattr(cause, "sqlstate", None) or "").startswith(_DATA_EXCEPTION)
@@ -119,10 +119,11 @@ def _refused_value(error: sa.exc.DBAPIError) -> bool:
 
 def _database_is_away(exception: BaseException) -> bool:
     """Also when SQLAlchemy wrapped the driver's error, or no connection of the pool came free in time."""
-    if isinstance(exception, sa.exc.TimeoutError) or type(exception).__name__ in _DATABASE_DOWN:
+    if isinstance(exception, exc.TimeoutError) or type(exception).__name__ in _DATABASE_DOWN:
         return True
-    inner = exception.orig if isinstance(exception, sa.exc.DBAPIError) else exception.__cause__
-    return isinstance(exception, sa.exc.DBAPIError) and inner is not None and type(inner.__cause__).__name__ in _DATABASE_DOWN
+    if not isinstance(exception, exc.DBAPIError) or exception.orig is None:
+        return False
+    return type(exception.orig.__cause__).__name__ in _DATABASE_DOWN
 
 
 class _MethodNotAllowed(GridbrokerError):

@@ -21,7 +21,7 @@ from gridbroker.broker.workload import (
 START_TIMEOUT = timedelta(seconds=120)
 """Wall time that a node has to begin what it was ordered, before the placement is given up."""
 STOP_ALLOWANCE = timedelta(hours=1)
-"""Wall time beyond its grace that a stopping program's node has to upload the newest checkpoint and report, before it is given up."""
+"""Wall time beyond its grace that a stopping program's node has to upload its checkpoint and report, before it is given up."""
 SLOWEST_UPLOAD_MIB_PER_S = 10.0
 
 

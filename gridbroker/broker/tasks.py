@@ -101,7 +101,7 @@ async def _try_step(ports: BrokerPorts, claim: Claim) -> bool:
         _log.warning("step_postponed", workload_id=str(claim.id), code=error.code, detail=error.detail)
         await _give_back(ports, claim, _backoff_s(claim))
         return False
-    except Exception:  # one row that cannot be worked on must not keep the others from being looked at
+    except Exception:  # noqa: BLE001  (one row that cannot be worked on must not keep the others from being looked at)
         _log.exception("step_failed", workload_id=str(claim.id))
         await _give_back(ports, claim, _backoff_s(claim))
         return False

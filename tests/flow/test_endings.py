@@ -1,17 +1,19 @@
 """Every way in which a run may end before its time, each settled to the cent."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
+from tests.flow.support.agent import ScriptedAgent
 from tests.flow.support.checks import check_market, check_proof
 from tests.flow.support.runs import until_migrating
-from tests.flow.support.world import Market, World, ok, refused
+from tests.flow.support.world import Market, Row, World, ok, refused
 
 HOUR = timedelta(hours=1)
 
 
-async def _ended(market: Market, workload_id, state: str, cost_eur: str, **figures: object) -> dict:
+async def _ended(market: Market, workload_id: UUID, state: str, cost_eur: str, **figures: object) -> Row:
     """Settled and proven, in this state and at this cost."""
     await market.world.drain()
     await market.settle_all()
@@ -232,7 +234,7 @@ async def test_a_node_that_never_starts_what_it_was_ordered(small: Market) -> No
 # --- lost nodes ----------------------------------------------------------------------------------------------------------
 
 
-async def _lose(market: Market, agent) -> None:
+async def _lose(market: Market, agent: ScriptedAgent) -> None:
     """The node goes silent for longer than the setting allows, and a sweep notices."""
     agent.alive = False
     await market.world.advance(timedelta(seconds=91))
@@ -241,7 +243,7 @@ async def _lose(market: Market, agent) -> None:
 
 
 async def test_a_lost_node(market: Market) -> None:
-    """Resumed elsewhere from the newest checkpoint; what came after it is lost, and so is the restart's innocence."""
+    """Resumed elsewhere from the newest checkpoint. Nobody saw it run after the last heartbeat, so nothing after it is billed."""
     workload_id, agent, order = await market.started()
     assert agent.name == "es"
     ok(await agent.checkpoint(order, 100))
@@ -384,3 +386,17 @@ async def test_the_same_reason_to_wait_is_told_once(world: World) -> None:
         await world.sweep()
     assert [event["kind"] for event in await market.listed(workload_id, "events")].count("waiting") == 1
     assert await world.count("decisions") == 1
+
+
+async def test_a_row_that_nobody_can_read_holds_up_no_other(small: Market) -> None:
+    """It comes first in every sweep; the others are served all the same, and so is it once it is mended."""
+    broken, whole = await small.submit(), await small.submit()
+    [row] = await small.world.rows("select spec::text from workloads where id = :id", id=broken)
+    await small.world.execute("update workloads set spec = '{}' where id = :id", id=broken)
+    for _ in range(3):
+        await small.world.sweep()
+    [seen] = await small.world.rows("select state from workloads where id = :id", id=whole)
+    assert seen["state"] == "starting"
+    await small.world.execute("update workloads set spec = cast(:spec as jsonb) where id = :id", spec=row["spec"], id=broken)
+    await small.world.sweep()
+    assert await small.state(broken) == "waiting"

@@ -134,7 +134,9 @@ async def test_reports_out_of_order_and_twice(small: Market) -> None:
     workload_id, agent, order = await small.started()
     now = small.world.clock.now().isoformat()
     for seq, kind, code in ((9, "exited", 0), (5, "exited", 1), (9, "exited", 1), (3, "running", None), (10, "exited", 1)):
-        assert (await agent.send_report(order, Report(epoch=1, seq=seq, kind=ReportKind(kind), at=now, exit_code=code))).status_code == 204
+        assert (
+            await agent.send_report(order, Report(epoch=1, seq=seq, kind=ReportKind(kind), at=now, exit_code=code))
+        ).status_code == 204
     await agent.halt(order)
     await small.world.drain()
     assert await small.state(workload_id) == "completed"

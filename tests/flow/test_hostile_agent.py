@@ -90,7 +90,9 @@ async def test_a_file_of_another_size_or_name_twice(small: Market) -> None:
     refused(await agent.commit(order, _with_file(order, bytes=6)), 409, "checkpoint_incomplete")
     refused(await agent.commit(order, _with_file(order, sha256="../../x")), 422, "invalid")
     one = CheckpointFile(path="a", bytes=5, sha256=sha256_of(b"bytes"))
-    twice = dataclasses.replace(commit_of(order, 5, {"a": b"bytes"}), files=(one, one), manifest_sha256=sha256_of(manifest_bytes((one, one))))
+    twice = dataclasses.replace(
+        commit_of(order, 5, {"a": b"bytes"}), files=(one, one), manifest_sha256=sha256_of(manifest_bytes((one, one)))
+    )
     refused(await agent.commit(order, twice), 422, "invalid")
     assert await small.world.count("checkpoints") == 0
 
@@ -118,7 +120,10 @@ async def test_samples_out_of_order_and_twice(small: Market) -> None:
     """Sent backwards, each twice, in two batches: kept once, and the energy is that of the counter."""
     workload_id, agent, order = await small.started()
     await small.world.advance(HOUR)
-    late = [dataclasses.replace(one, at=(small.world.clock.now() - HOUR + timedelta(minutes=m)).isoformat()) for m, one in enumerate(_samples(agent, *range(10)))]
+    late = [
+        dataclasses.replace(one, at=(small.world.clock.now() - HOUR + timedelta(minutes=m)).isoformat())
+        for m, one in enumerate(_samples(agent, *range(10)))
+    ]
     late = [dataclasses.replace(one, energy_mj=30_000_000 * m) for m, one in enumerate(late)]
     kept = await small.world.count("samples")
     assert ok(await agent.send_samples(*late[:4:-1], *late[:4:-1])) == {"accepted": 5, "duplicates": 5}
@@ -290,7 +295,7 @@ async def test_a_node_that_registers_again_ends_its_older_key(small: Market) -> 
 
 
 async def test_a_key_that_is_no_key(small: Market) -> None:
-    _, agent, order = await small.started()
+    _, _, order = await small.started()
     for key in ("", "x", "gridbroker_node_" + "A" * 64):
         stranger = small.world.client(key or None)
         answer = await stranger.post(f"/api/v1/nodes/self/placements/{order.placement_id}/reports", json={})

@@ -54,7 +54,9 @@ async def test_it_moves_when_the_evening_comes(market: Market) -> None:
     assert (shown["state"], shown["moves"], shown["restarts"]) == ("completed", 1, 0)
     assert [(one["node_name"], one["end_reason"]) for one in shown["placements"]] == [("es", "checkpointed"), ("gb", "done")]
     statement = await check_proof(market, run.workload_id)
-    used = {placement["id"]: market.world.agents[placement["node_name"]].used_mj[placement["id"]] for placement in shown["placements"]}
+    used = {
+        placement["id"]: market.world.agents[placement["node_name"]].used_mj[placement["id"]] for placement in shown["placements"]
+    }
     assert {usage["placement_id"]: usage["energy_mj"] for usage in statement["usages"]} == used
     assert statement["energy_mj"] == sum(used.values())
     assert parse_micro(shown["cost_eur"]) == sum(usage["cost_micro"] for usage in statement["usages"])

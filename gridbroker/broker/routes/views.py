@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from gridbroker.broker.repository import DecisionRow, EventRow, LogRow, PlacementRow, WorkloadRow
+from gridbroker.broker.rows import DecisionRow, EventRow, LogRow, PlacementRow, WorkloadRow
 from gridbroker.core.money import Currency, format_micro
 from gridbroker.pricing.quote import Quote, Range
 

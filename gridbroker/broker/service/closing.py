@@ -4,7 +4,7 @@ from datetime import datetime
 
 from gridbroker.broker import repository
 from gridbroker.broker.plan import EndPlacement, Finish
-from gridbroker.broker.repository import PlacementRow
+from gridbroker.broker.rows import PlacementRow
 from gridbroker.broker.service.facts import Loaded, spent_micro, usage_of
 from gridbroker.broker.service.recording import move, tell
 from gridbroker.broker.workload import EndReason, PlacementState, WorkloadState

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from gridbroker.broker import repository
 from gridbroker.broker.plan import PlacementFacts, WorkloadFacts
-from gridbroker.broker.repository import CheckpointRow, PlacementRow, WorkloadRow
+from gridbroker.broker.rows import CheckpointRow, PlacementRow, WorkloadRow
 from gridbroker.broker.workload import PlacementState
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Tx
@@ -54,9 +54,7 @@ async def load(tx: Tx, workload_id: UUID) -> Loaded | None:
         workload=workload,
         placements=placements,
         checkpoint=await repository.newest_checkpoint(tx, workload_id) if placements else None,
-        lost_nodes={
-            node.facts.node_id: node.last_seen_at or node.created_at for node in nodes if node.facts.health is Health.LOST
-        },
+        lost_nodes={node.facts.node_id: node.last_seen_at or node.created_at for node in nodes if node.facts.health is Health.LOST},
     )
 
 

@@ -9,8 +9,8 @@ import msgspec
 
 from gridbroker.broker import repository
 from gridbroker.broker.policy import DEFAULT_POLICY, Policy
-from gridbroker.broker.repository import DecisionRow, WorkloadRow
 from gridbroker.broker.routing import Route, route
+from gridbroker.broker.rows import DecisionRow, WorkloadRow
 from gridbroker.broker.workload import WorkloadSpec
 from gridbroker.core.db import Tx
 from gridbroker.core.errors import NotFound

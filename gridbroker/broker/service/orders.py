@@ -1,6 +1,6 @@
 """What a placement's node is told, built from the workload's specification."""
 
-from gridbroker.broker.repository import CheckpointRow, PlacementRow, WorkloadRow
+from gridbroker.broker.rows import CheckpointRow, PlacementRow, WorkloadRow
 from gridbroker.node_agent.protocol import Action, Order, ResumePoint
 from gridbroker.providers.backends.base import NodeOrder
 

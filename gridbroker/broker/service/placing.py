@@ -8,8 +8,8 @@ from gridbroker.broker import repository
 from gridbroker.broker.explain import move_lines
 from gridbroker.broker.migration import Assessment
 from gridbroker.broker.plan import MarkRunning, Stop, Switch, Wait
-from gridbroker.broker.repository import DecisionRow, PlacementRow
 from gridbroker.broker.routing import Candidate, Route
+from gridbroker.broker.rows import DecisionRow, PlacementRow
 from gridbroker.broker.service.closing import close_placement, retry_in_s
 from gridbroker.broker.service.facts import Loaded, runs_out_at, spent_micro
 from gridbroker.broker.service.market import Market, Question, as_body

@@ -4,7 +4,7 @@ from typing import Any
 
 from gridbroker.broker import repository
 from gridbroker.broker.models import workloads
-from gridbroker.broker.repository import EventRow, WorkloadRow
+from gridbroker.broker.rows import EventRow, WorkloadRow
 from gridbroker.broker.workload import WorkloadState, may_move
 from gridbroker.core import claims
 from gridbroker.core.claims import Claim

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from gridbroker.broker import repository
 from gridbroker.broker.models import workloads
-from gridbroker.broker.repository import CheckpointRow, LogRow, PlacementRow
+from gridbroker.broker.rows import CheckpointRow, LogRow, PlacementRow
 from gridbroker.broker.workload import PlacementState
 from gridbroker.core.blobs import BlobStore, HashMismatch
 from gridbroker.core.claims import wake

@@ -6,7 +6,7 @@ from gridbroker.broker import repository
 from gridbroker.broker.migration import Assessment, RunningFacts, assess
 from gridbroker.broker.policy import DEFAULT_POLICY
 from gridbroker.broker.power import slowdown
-from gridbroker.broker.repository import PlacementRow
+from gridbroker.broker.rows import PlacementRow
 from gridbroker.broker.service import placing
 from gridbroker.broker.service.facts import Loaded, facts_of, spent_micro
 from gridbroker.broker.service.market import Market, Question, ask, load_market

@@ -8,7 +8,7 @@ from uuid import UUID
 from gridbroker.broker import repository
 from gridbroker.broker.models import workloads
 from gridbroker.broker.policy import DEFAULT_POLICY
-from gridbroker.broker.repository import EventRow, WorkloadRow
+from gridbroker.broker.rows import EventRow, WorkloadRow
 from gridbroker.broker.workload import ENDED, WorkloadSpec, WorkloadState
 from gridbroker.core.claims import wake
 from gridbroker.core.clock import Clock

@@ -57,7 +57,11 @@ class ScriptedAgent:
     @classmethod
     async def register(cls, world: "World", token: str, *, name: str, zone: str, gpu_count: int, **changes: Any) -> Self:
         client = world.client()
-        response = await client.post("/api/v1/nodes", content=encode(registration(world, token, name=name, zone=zone, gpu_count=gpu_count, **changes)), headers=JSON)
+        response = await client.post(
+            "/api/v1/nodes",
+            content=encode(registration(world, token, name=name, zone=zone, gpu_count=gpu_count, **changes)),
+            headers=JSON,
+        )
         assert response.status_code == 201, response.text
         credentials = response.json()
         return cls(world, world.client(credentials["key"]), credentials["node_id"], name, gpu_count)
@@ -117,7 +121,10 @@ class ScriptedAgent:
     async def report(self, order: Order, kind: ReportKind | str, **details: Any) -> httpx.Response:
         self._report_seq[order.placement_id] += 1
         given = Report(
-            epoch=order.epoch, seq=self._report_seq[order.placement_id], kind=ReportKind(kind), at=self.world.clock.now().isoformat()
+            epoch=order.epoch,
+            seq=self._report_seq[order.placement_id],
+            kind=ReportKind(kind),
+            at=self.world.clock.now().isoformat(),
         )
         return await self.send_report(order, dataclasses.replace(given, **details))
 

@@ -85,7 +85,9 @@ async def check_proof(market: Market, workload_id: UUID) -> dict[str, Any]:
 async def picture(world: World) -> dict[str, Any]:
     """The end state of a world with one workload, without ids and wall times: equal for equal histories."""
     [workload] = await world.rows("select state, moves, restarts, step, spent_micro, energy_mj from workloads")
-    placements = await world.rows("select node_name, state, end_reason, started_at, ended_at, exit_code from placements order by number")
+    placements = await world.rows(
+        "select node_name, state, end_reason, started_at, ended_at, exit_code from placements order by number"
+    )
     events = await world.rows("select kind, count(*) as n from workload_events group by kind")
     transfers = await world.rows("select purpose, amount_micro from ledger_transfers order by purpose, amount_micro")
     return {
@@ -103,8 +105,8 @@ _MOVED = datetime(2026, 3, 20, 19, tzinfo=UTC)
 _END = datetime(2026, 3, 20, 23, tzinfo=UTC)
 MOVED_ONCE: dict[str, Any] = {
     "rows": {
-        "workloads": 1, "quotes": 1, "decisions": 3, "placements": 2, "leases": 2, "orders": 0, "checkpoints": 1, "workload_logs": 2,
-        "meter_events": 11, "statements": 1, "charges": 2, "payouts": 2, "receipts": 1, "receipt_trees": 1,
+        "workloads": 1, "quotes": 1, "decisions": 3, "placements": 2, "leases": 2, "orders": 0, "checkpoints": 1,
+        "workload_logs": 2, "meter_events": 11, "statements": 1, "charges": 2, "payouts": 2, "receipts": 1, "receipt_trees": 1,
     },
     "workload": ("completed", 1, 0, 1200, 26_400_000, 19_800_000_000),
     "placements": [
@@ -133,4 +135,3 @@ platform keeps 15 %."""
 def _euros(amount_micro: int) -> str:
     whole, rest = divmod(amount_micro, 1_000_000)
     return f"{whole}.{f'{rest:06d}'.rstrip('0').ljust(2, '0')}"
-

@@ -91,10 +91,20 @@ class World:
             await client.aclose()
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        transport = httpx.ASGITransport(app=self.app)
-        self.clients.append(httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers))
-        return self.clients[-1]
+        """Of the API, with this key; every POST carries an Idempotency-Key of its own."""
+
+        async def add_key(request: httpx.Request) -> None:
+            if request.method == "POST":
+                request.headers.setdefault("Idempotency-Key", self.clock.new_id().hex)
+
+        opened = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=self.app),
+            base_url="http://test",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            event_hooks={"request": [add_key]},
+        )
+        self.clients.append(opened)
+        return opened
 
     def other_ports(self, **changes: Any) -> Ports:
         """A second process on the same database: its own lock, and whatever else is given."""
@@ -217,8 +227,7 @@ class Market:
             "home_zone": "DE",
             "checkpoint": {"size_mib": 64},
         } | changes
-        answer = await self.customer.post("/api/v1/workloads", json=body, headers={"Idempotency-Key": str(self.world.clock.new_id())})
-        return UUID(ok(answer)["id"])
+        return UUID(ok(await self.customer.post("/api/v1/workloads", json=body))["id"])
 
     async def show(self, workload_id: UUID) -> Row:
         return ok(await self.customer.get(f"/api/v1/workloads/{workload_id}"))
@@ -228,7 +237,11 @@ class Market:
 
     async def listed(self, workload_id: UUID, what: str) -> list[Row]:
         """All of its events, decisions or placements, oldest first."""
-        page = ok(await self.customer.get(f"/api/v1/workloads/{workload_id}/{what}", params={"limit": 100} if what != "placements" else None))
+        page = ok(
+            await self.customer.get(
+                f"/api/v1/workloads/{workload_id}/{what}", params={"limit": 100} if what != "placements" else None
+            )
+        )
         return page["data"] if what == "placements" else page["data"][::-1]
 
     async def ask(self, workload_id: UUID, what: str) -> httpx.Response:

@@ -180,13 +180,12 @@ class Api:
 
     async def row_counts(self) -> dict[str, int]:
         """Rows of every table, as the system role sees them."""
+        counts = ", ".join(f"(select count(*) from {name}) as {name}" for name in TABLES)
         async with self.db.as_system() as tx:
-            return {
-                name: int(await tx.scalar(sa.select(sa.func.count()).select_from(table)) or 0) for name, table in TABLES.items()
-            }
+            return dict((await tx.execute(sa.text(f"select {counts}"))).one()._mapping)
 
 
-TABLES = dict(metadata.tables)
+TABLES = tuple(metadata.tables)
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,13 @@ async def test_the_same_key_with_another_body_or_path_is_refused(api, customer):
     assert await api.row_counts() == before
 
 
-async def test_what_costs_money_needs_a_key(api, customer):
+MISSING = pytest.mark.xfail(reason="gridbroker.settlement.routes.top_up does not ask for it yet", strict=True)
+
+
+@pytest.mark.parametrize(("path", "body"), [(WORKLOADS, WORKLOAD), pytest.param("/api/v1/wallet/top-ups", TOP_UP, marks=MISSING)])
+async def test_what_costs_money_needs_a_key(api, customer, path, body):
     before = await api.row_counts()
-    check_problem(await customer.http.post(WORKLOADS, json=WORKLOAD), 400, "idempotency_key_missing")
+    check_problem(await customer.http.post(path, json=body), 400, "idempotency_key_missing")
     assert await api.row_counts() == before
 
 

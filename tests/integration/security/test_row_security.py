@@ -81,7 +81,8 @@ async def test_the_roles_cannot_get_round_it(database):
         row.rolname: row
         for row in await rows(
             database,
-            "select rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles where rolname = any(:names)",
+            "select rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles"
+            " where rolname = any(:names)",
             names=[APP_ROLE, SYSTEM_ROLE],
         )
     }
@@ -208,16 +209,22 @@ async def test_the_setting_does_not_outlive_its_transaction(postgres: EmbeddedPo
 async def test_rows_cannot_be_planted_in_or_moved_to_another_organisation(database, two):
     mine, other = two
     attempts = {
-        "insert into workload_events (id, org_id, workload_id, at, kind, detail)"
-        " select gen_random_uuid(), :other, workload_id, at, kind, detail from workload_events limit 1",
-        "insert into api_keys (id, org_id, name, role, scopes, prefix, secret_hash, created_at)"
-        " values (gen_random_uuid(), :other, 'x', 'admin', array['read'], 'p', '', now())",
+        (
+            "insert into workload_events (id, org_id, workload_id, at, kind, detail)"
+            " select gen_random_uuid(), :other, workload_id, at, kind, detail from workload_events limit 1"
+        ),
+        (
+            "insert into api_keys (id, org_id, name, role, scopes, prefix, secret_hash, created_at)"
+            " values (gen_random_uuid(), :other, 'x', 'admin', array['read'], 'p', '', now())"
+        ),
         "insert into node_tokens (id, org_id, token_hash, expires_at) values (gen_random_uuid(), :other, '', now())",
         "insert into idempotency_keys (org_id, key, fingerprint, status, body) values (:other, 'k', '', 201, '')",
         "update workloads set org_id = :other",
         "update api_keys set org_id = :other",
-        "insert into charges (id, org_id, method, state, amount_micro, currency, payment_method, created_at)"
-        " values (gen_random_uuid(), :other, 'card', 'due', 1, 'EUR', 'x', now())",
+        (
+            "insert into charges (id, org_id, method, state, amount_micro, currency, payment_method, created_at)"
+            " values (gen_random_uuid(), :other, 'card', 'due', 1, 'EUR', 'x', now())"
+        ),
     }
     for statement in attempts:
         with pytest.raises(DENIED, match="row-level security"):
@@ -245,7 +252,8 @@ async def test_money_moves_for_the_bound_organisation_only(database, two):
 async def test_functions_that_run_as_their_owner_fix_their_search_path(database):
     functions = await rows(
         database,
-        "select p.oid::regprocedure::text as name, p.prosecdef, p.proconfig, has_function_privilege('public', p.oid, 'execute') as open"
+        "select p.oid::regprocedure::text as name, p.prosecdef, p.proconfig,"
+        " has_function_privilege('public', p.oid, 'execute') as open"
         " from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = 'public'"
         " and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')",
     )
