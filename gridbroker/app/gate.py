@@ -16,7 +16,7 @@ from gridbroker.app.problems import MEDIA_TYPE, REQUEST_ID, problem_of, told
 from gridbroker.app.rate_limit import RateLimiter
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database
-from gridbroker.core.errors import GridbrokerError, Malformed, RateLimited, UnsupportedMediaType
+from gridbroker.core.errors import GridbrokerError, Malformed, NotFound, RateLimited, UnsupportedMediaType
 from gridbroker.identity import service
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -74,6 +74,8 @@ class Gate:
             raise
         scope["user"] = caller
         self._count(str(caller.key_id) if caller else _address(scope), extra)
+        if "\0" in scope["path"]:
+            raise NotFound("There is nothing at this path.")  # and what opens files by it would fail otherwise
         _check_content_type(scope, headers)
 
     def _count(self, name: str, extra: dict[str, str]) -> None:

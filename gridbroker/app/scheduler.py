@@ -32,6 +32,8 @@ class Sweep:
     every_s: float
     """Wall time."""
     action: actions.Action
+    first_after_s: float = 0.0
+    """How long a new leader waits before its first look."""
 
 
 def sweeps(settings: Settings, factor: int) -> list[Sweep]:
@@ -43,7 +45,8 @@ def sweeps(settings: Settings, factor: int) -> list[Sweep]:
         Sweep("charges", every, actions.advance_charges),
         Sweep("payouts", every, actions.advance_payouts),
         Sweep("receipts", min(every * 2, 600.0), actions.batch_receipts),
-        Sweep("nodes", max(0.5, settings.node_lost_after_s / 6), actions.find_lost_nodes),
+        # A new leader may follow an outage of our own, in which nobody could hear the nodes: they get time to be heard first.
+        Sweep("nodes", max(0.5, settings.node_lost_after_s / 6), actions.find_lost_nodes, settings.node_lost_after_s),
         Sweep("answers", 3600.0, actions.forget_answers),
     ]
 
@@ -78,6 +81,7 @@ async def _lead(ports: Ports, stop: asyncio.Event, lost: asyncio.Event) -> None:
 
 
 async def _repeat(ports: Ports, sweep: Sweep, stop: asyncio.Event) -> None:
+    await _sleep(stop, sweep.first_after_s)
     while not stop.is_set():
         try:
             ADVANCED.labels(sweep.name).inc(await sweep.action(ports, None))

@@ -257,6 +257,10 @@ def _ended(facts: WorkloadFacts, placement: PlacementFacts, now: datetime) -> Ac
         outcome = _outcome_of_stop(facts.stop_requested)
         return EndPlacement(placement.placement_id, EndReason.STOPPED, ended_at, outcome, _STOP_WORDS[facts.stop_requested])
     if reason is EndReason.CHECKPOINTED:
+        # Nobody asked it to stop and it left nothing new to resume from: without a count it could go round for ever.
+        if facts.state is not WorkloadState.MIGRATING and not placement.has_commit:
+            why = "it stopped by itself without a checkpoint"
+            return EndPlacement(placement.placement_id, reason, ended_at, _after_failure(facts), why, True)
         return EndPlacement(placement.placement_id, reason, ended_at, None, "checkpointed; to be resumed")
     why = placement.reason or f"exit code {placement.exit_code}"
     return EndPlacement(placement.placement_id, reason, ended_at, _after_failure(facts), why, True)

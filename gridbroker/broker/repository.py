@@ -15,30 +15,41 @@ from gridbroker.core.claims import NOW
 from gridbroker.core.db import Tx
 from gridbroker.node_agent.protocol import CheckpointFile
 
+# Statements of the hot paths are built once: building one takes as long as running it.
+_ID = sa.bindparam("id", type_=sa.Uuid)
+_ADD_WORKLOAD = workloads.insert().values(due_at=NOW)
+_FIND_WORKLOAD = sa.select(workloads).where(workloads.c.id == _ID)
+_FIND_OWN_WORKLOAD = _FIND_WORKLOAD.where(workloads.c.org_id == sa.bindparam("org_id"))
+_IS_DUE = sa.select(sa.exists().where(workloads.c.id == _ID, workloads.c.due_at <= NOW))
+_PLACEMENTS_OF = sa.select(placements).where(placements.c.workload_id == _ID).order_by(placements.c.number)
+_ADD_DECISION = decisions.insert()
+_ADD_EVENT = workload_events.insert()
+
 # --- workloads ---------------------------------------------------------------------------------------------------------
 
 
 async def add_workload(tx: Tx, workload: WorkloadRow) -> None:
-    await tx.execute(
-        workloads.insert().values(
-            id=workload.workload_id,
-            org_id=workload.org_id,
-            name=workload.spec.name,
-            spec=msgspec.to_builtins(workload.spec),
-            state=workload.state,
-            submitted_at=workload.submitted_at,
-            hold_micro=workload.hold_micro,
-            due_at=NOW,
-        )
-    )
+    row = {
+        "id": workload.workload_id,
+        "org_id": workload.org_id,
+        "name": workload.spec.name,
+        "spec": msgspec.to_builtins(workload.spec),
+        "state": workload.state,
+        "submitted_at": workload.submitted_at,
+        "hold_micro": workload.hold_micro,
+    }
+    await tx.execute(_ADD_WORKLOAD, row)
 
 
 async def find_workload(tx: Tx, workload_id: UUID, org_id: UUID | None = None) -> WorkloadRow | None:
-    query = sa.select(workloads).where(workloads.c.id == workload_id)
-    if org_id is not None:
-        query = query.where(workloads.c.org_id == org_id)
-    row = (await tx.execute(query)).first()
+    query = _FIND_WORKLOAD if org_id is None else _FIND_OWN_WORKLOAD
+    row = (await tx.execute(query, {"id": workload_id, "org_id": org_id})).first()
     return _workload(row) if row else None
+
+
+async def is_due(tx: Tx, workload_id: UUID) -> bool:
+    """Whether a workload wants to be looked at now, as far as the transaction sees."""
+    return bool(await tx.scalar(_IS_DUE, {"id": workload_id}))
 
 
 async def list_workloads(tx: Tx, org_id: UUID, before: UUID | None, limit: int, state: str | None = None) -> list[WorkloadRow]:
@@ -106,8 +117,7 @@ async def find_placement(tx: Tx, placement_id: UUID, *, lock: bool = False) -> P
 
 
 async def placements_of(tx: Tx, workload_id: UUID) -> list[PlacementRow]:
-    query = sa.select(placements).where(placements.c.workload_id == workload_id).order_by(placements.c.number)
-    return [_placement(row) for row in await tx.execute(query)]
+    return [_placement(row) for row in await tx.execute(_PLACEMENTS_OF, {"id": workload_id})]
 
 
 async def open_placements_on(tx: Tx, node_ids: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
@@ -134,7 +144,7 @@ async def note_progress(tx: Tx, workload_id: UUID, step: int | None, total_steps
 
 async def add_decision(tx: Tx, decision: DecisionRow) -> None:
     values = {name: getattr(decision, name) for name in DecisionRow.__dataclass_fields__ if name != "decision_id"}
-    await tx.execute(decisions.insert().values(id=decision.decision_id, **values))
+    await tx.execute(_ADD_DECISION, {"id": decision.decision_id, **values})
 
 
 async def decisions_of(tx: Tx, workload_id: UUID, before: UUID | None, limit: int) -> list[DecisionRow]:
@@ -155,11 +165,8 @@ async def last_decision(tx: Tx, workload_id: UUID) -> DecisionRow | None:
 
 
 async def add_event(tx: Tx, event: EventRow, org_id: UUID) -> None:
-    await tx.execute(
-        workload_events.insert().values(
-            id=event.event_id, org_id=org_id, workload_id=event.workload_id, at=event.at, kind=event.kind, detail=event.detail
-        )
-    )
+    row = {"org_id": org_id, "workload_id": event.workload_id, "at": event.at, "kind": event.kind, "detail": event.detail}
+    await tx.execute(_ADD_EVENT, {"id": event.event_id, **row})
 
 
 async def events_of(tx: Tx, workload_id: UUID, before: UUID | None, limit: int) -> list[EventRow]:

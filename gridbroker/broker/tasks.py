@@ -16,7 +16,7 @@ from gridbroker.broker import plan, repository
 from gridbroker.broker.models import workloads
 from gridbroker.broker.service import closing, placing
 from gridbroker.broker.service.facts import Loaded, facts_of, load, spent_micro
-from gridbroker.broker.service.market import Question, ask, load_market, remaining_share
+from gridbroker.broker.service.market import Market, Question, ask, load_market, remaining_share
 from gridbroker.broker.service.recording import ClaimLost
 from gridbroker.broker.service.review import review
 from gridbroker.core import claims
@@ -66,54 +66,78 @@ async def advance(ports: BrokerPorts, ids: Sequence[UUID] | None) -> int:
     for _ in range(MAX_BATCHES):
         async with ports.db.as_system() as tx:
             claimed = await claims.claim_due(tx, workloads, limit=BATCH, for_s=CLAIM_S, ids=ids)
+        look = _Look(ports)
         for claim in claimed:
-            steps += await _advance_row(ports, claim)
+            steps += await _advance_row(ports, claim, look)
         if ids is not None or len(claimed) < BATCH:
             break
     return steps
 
 
-async def _advance_row(ports: BrokerPorts, claim: Claim) -> int:
+class _Look:
+    """The market as the rows of one batch see it: read after they were claimed, so none misses what made it due, and read again
+    once one of them took a place."""
+
+    def __init__(self, ports: BrokerPorts) -> None:
+        self._ports = ports
+        self._market: Market | None = None
+
+    async def market(self) -> Market:
+        if self._market is None:
+            async with self._ports.db.as_system(repeatable=True) as tx:
+                self._market = await load_market(tx, self._ports.clock.now())
+        return self._market
+
+    def forget(self) -> None:
+        self._market = None
+
+
+async def _advance_row(ports: BrokerPorts, claim: Claim, look: _Look) -> int:
     """Step one workload until it is not due any more. News that came meanwhile left it due."""
     steps = 0
     current: Claim | None = claim
     while current is not None and steps < MAX_STEPS:
-        if not await _try_step(ports, current):
+        due = await _try_step(ports, current, look)
+        if due is None:
             break
         steps += 1
-        async with ports.db.as_system() as tx:
-            again = await claims.claim_due(tx, workloads, limit=1, for_s=CLAIM_S, ids=[claim.id])
-        current = again[0] if again else None
+        current = await _claim_again(ports, claim) if due else None
+        look = _Look(ports)
     return steps
 
 
-async def _try_step(ports: BrokerPorts, claim: Claim) -> bool:
-    """One step; False when it was not recorded. Failures give the row back with a delay and never stop the loop."""
+async def _claim_again(ports: BrokerPorts, claim: Claim) -> Claim | None:
+    async with ports.db.as_system() as tx:
+        again = await claims.claim_due(tx, workloads, limit=1, for_s=CLAIM_S, ids=[claim.id])
+    return again[0] if again else None
+
+
+async def _try_step(ports: BrokerPorts, claim: Claim, look: _Look) -> bool | None:
+    """One step, and whether the row may be due again; None when it was not recorded. Failures give the row back with a delay and
+    never stop the loop."""
     try:
-        await step(ports, claim)
+        return await step(ports, claim, look)
     except ClaimLost:
         _log.info("claim_lost", workload_id=str(claim.id))
-        return False
     except LeaseConflict:
+        look.forget()
         await _give_back(ports, claim, CONFLICT_RETRY_S)
-        return False
     except GridbrokerError as error:
         _log.warning("step_postponed", workload_id=str(claim.id), code=error.code, detail=error.detail)
         await _give_back(ports, claim, _backoff_s(claim))
-        return False
     except Exception:  # noqa: BLE001  (one row that cannot be worked on must not keep the others from being looked at)
         _log.exception("step_failed", workload_id=str(claim.id))
         await _give_back(ports, claim, _backoff_s(claim))
-        return False
-    return True
+    return None
 
 
 def _backoff_s(claim: Claim) -> float:
     return min(MAX_BACKOFF_S, 0.5 * 2 ** min(claim.attempts, 8))
 
 
-async def step(ports: BrokerPorts, claim: Claim) -> None:
-    """Load, plan and record one action. Raises ClaimLost, LeaseConflict, or what kept it from being recorded."""
+async def step(ports: BrokerPorts, claim: Claim, look: _Look) -> bool:
+    """Load, plan and record one action; whether the row may be due again. Raises ClaimLost, LeaseConflict, or what kept it from
+    being recorded."""
     async with ports.db.as_system() as tx:
         loaded = await load(tx, claim.id)
     assert loaded is not None, "claimed rows exist"
@@ -122,27 +146,30 @@ async def step(ports: BrokerPorts, claim: Claim) -> None:
     action = plan.next_action(facts, now=ports.clock.now(), wall=ports.clock.wall())
     match action:
         case plan.Route():
-            await _route(ports, claim, loaded)
+            return await _route(ports, claim, loaded, look)
         case plan.Review():
             await review(ports.db, ports.clock, claim, loaded, interval)
+            return True
         case _:
-            await _record(ports, claim, loaded, action)
+            return await _record(ports, claim, loaded, action)
 
 
-async def _route(ports: BrokerPorts, claim: Claim, loaded: Loaded) -> None:
+async def _route(ports: BrokerPorts, claim: Claim, loaded: Loaded, look: _Look) -> bool:
     async with ports.routing_lock:
-        async with ports.db.as_system(repeatable=True) as tx:
-            market = await load_market(tx, ports.clock.now())
+        market = await look.market()
         question = Question(
             remaining_share=remaining_share(loaded.workload, loaded.resume_step),
             budget_micro=loaded.workload.hold_micro - spent_micro(loaded, market.at),
+            exclude_nodes=loaded.refused_by,
         )
         route = ask(market, loaded.workload.spec, question)
         async with ports.db.as_system() as tx:
-            await placing.routed(tx, ports.clock, claim, loaded, market, question, route)
+            if await placing.routed(tx, ports.clock, claim, loaded, market, question, route):
+                look.forget()
+            return await repository.is_due(tx, claim.id)
 
 
-async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan.Action) -> None:
+async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan.Action) -> bool:
     clock = ports.clock
     woken: list[UUID] = []
     hints: list[tuple[str, UUID]] = []
@@ -165,8 +192,10 @@ async def _record(ports: BrokerPorts, claim: Claim, loaded: Loaded, action: plan
                 hints = [("payout.advance", payout_id) for payout_id in settled.payout_ids]
             case plan.Route() | plan.Review():
                 raise AssertionError("handled by step")
+        due = await repository.is_due(tx, claim.id)
     for name, row_id in [*(("workload.advance", workload_id) for workload_id in woken), *hints]:
         ports.queue.hint(name, row_id)
+    return due
 
 
 async def _wake(tx: Tx, claim: Claim, freed_gpus: int) -> list[UUID]:

@@ -16,6 +16,15 @@ from gridbroker.identity.role import OrganisationKind, Role
 
 _KEY_COLUMNS = [column for column in api_keys.c if column.name != "secret_hash"]
 
+# Built once, because building a statement takes as long as running it, and these run with every request.
+_FIND_ORGANISATION = sa.select(organisations).where(organisations.c.id == sa.bindparam("org_id"))
+_FIND_KEY_BY_PREFIX = sa.select(api_keys).where(api_keys.c.prefix == sa.bindparam("prefix"))
+_FIND_ANSWER = sa.select(idempotency_keys.c.fingerprint, idempotency_keys.c.status, idempotency_keys.c.body).where(
+    idempotency_keys.c.org_id == sa.bindparam("org_id"), idempotency_keys.c.key == sa.bindparam("key")
+)
+_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("number", type_=sa.BigInteger)))
+_KEEP_ANSWER = idempotency_keys.insert()
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
@@ -41,7 +50,7 @@ async def add_organisation(tx: Tx, organisation: Organisation) -> bool:
 
 
 async def find_organisation(tx: Tx, org_id: UUID) -> Organisation | None:
-    row = (await tx.execute(sa.select(organisations).where(organisations.c.id == org_id))).first()
+    row = (await tx.execute(_FIND_ORGANISATION, {"org_id": org_id})).first()
     return _organisation(row) if row else None
 
 
@@ -76,7 +85,7 @@ async def find_key(tx: Tx, org_id: UUID, key_id: UUID, *, lock: bool = False) ->
 
 
 async def find_key_by_prefix(tx: Tx, prefix: str) -> tuple[ApiKey, bytes] | None:
-    row = (await tx.execute(sa.select(api_keys).where(api_keys.c.prefix == prefix))).first()
+    row = (await tx.execute(_FIND_KEY_BY_PREFIX, {"prefix": prefix})).first()
     return (_key(row), row.secret_hash) if row else None
 
 
@@ -105,24 +114,20 @@ async def touch_key(tx: Tx, key_id: UUID, at: datetime) -> None:
 
 
 async def find_answer(tx: Tx, org_id: UUID, key: str) -> StoredAnswer | None:
-    query = sa.select(idempotency_keys.c.fingerprint, idempotency_keys.c.status, idempotency_keys.c.body)
-    row = (await tx.execute(query.where(idempotency_keys.c.org_id == org_id, idempotency_keys.c.key == key))).first()
+    row = (await tx.execute(_FIND_ANSWER, {"org_id": org_id, "key": key})).first()
     return StoredAnswer(*row) if row else None
 
 
 async def lock_answer(tx: Tx, org_id: UUID, key: str) -> None:
     """Wait until no other transaction works under this key; whoever comes next waits for this one to end."""
     number = int.from_bytes(sha256(f"{org_id}:{key}".encode()).digest()[:8], "big", signed=True)
-    await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+    await tx.execute(_LOCK, {"number": number})
 
 
 async def keep_answer(tx: Tx, org_id: UUID, key: str, answer: StoredAnswer) -> None:
     """Under `lock_answer`, which makes sure that there is none yet."""
-    await tx.execute(
-        idempotency_keys.insert().values(
-            org_id=org_id, key=key, fingerprint=answer.fingerprint, status=answer.status, body=answer.body
-        )
-    )
+    row = {"org_id": org_id, "key": key, "fingerprint": answer.fingerprint, "status": answer.status, "body": answer.body}
+    await tx.execute(_KEEP_ANSWER, row)
 
 
 async def forget_answers(tx: Tx, older_than_hours: int) -> int:

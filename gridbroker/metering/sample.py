@@ -109,9 +109,9 @@ def _time_problem(at: datetime | None, now: datetime, max_ahead: timedelta) -> s
 def _parse_time(text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the latter: in UTC it would lie before the first year or after the last
         return None
-    return at.astimezone(UTC) if at.tzinfo is not None else None
 
 
 def _reading(boot_id: str, sample: Sample, at: datetime) -> Reading:

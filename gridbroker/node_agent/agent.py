@@ -51,6 +51,8 @@ from gridbroker.node_agent.uploader import Uploader
 ORDERS_MARGIN_S = 10.0
 WORRYING_SKEW_S = 30.0
 CLEAR_INTERVAL_S = 60.0
+LISTEN_S = 0.25
+"""How soon a thread that backs off notices that the server was heard meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,8 @@ class Agent:
         """Set when the last sample was due."""
         self._over = threading.Event()
         """Set when the machinery is to end, after the placements have."""
+        self._is_heard = threading.Event()
+        """Set when the server answers again after an outage."""
         self._clients: list[Client] = []
         self._store = Store(config.state_dir / "agent.sqlite")
         self._spool = Spool(self._store)
@@ -188,6 +192,7 @@ class Agent:
         client = self._new_client()
         version, wait_s, failures = -1, 0, 0
         while not self._stop.is_set():
+            self._is_heard.clear()
             path = f"/api/v1/nodes/self/orders?version={version}&wait_s={wait_s}"
             try:
                 answer = client.call("GET", path, timeout_s=wait_s + ORDERS_MARGIN_S)
@@ -199,13 +204,20 @@ class Agent:
                 log.log(logging.WARNING if failures == 1 else logging.DEBUG, "orders: %s", error)
                 # After an outage the whole state is asked for again.
                 version, wait_s = -1, 0
-                self._stop.wait(delay_s(failures, getattr(error, "retry_after_s", 0.0)))
+                self._rest(delay_s(failures, getattr(error, "retry_after_s", 0.0)))
                 continue
             if failures:
                 log.info("orders: the server is back")
                 self._hurry()
             self._fleet.apply(orders)
             version, wait_s, failures = new_version, MAX_ORDERS_WAIT_S, 0
+
+    def _rest(self, pause_s: float) -> None:
+        """Until the pause is over, the agent is told to stop, or a heartbeat gets through after an outage."""
+        deadline = time.monotonic() + pause_s
+        while (left_s := deadline - time.monotonic()) > 0 and not self._is_heard.is_set():
+            if self._stop.wait(min(left_s, LISTEN_S)):
+                return
 
     def _read_orders(self, answer: Any) -> tuple[tuple[Order, ...], int]:
         """One order that cannot be read is refused; the others still count."""
@@ -282,6 +294,7 @@ class Agent:
         return client
 
     def _hurry(self) -> None:
+        self._is_heard.set()
         for uploader in self._uploaders:
             uploader.hurry()
         self._store.wake()

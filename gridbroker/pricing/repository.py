@@ -10,6 +10,9 @@ from gridbroker.core.db import Tx
 from gridbroker.pricing.models import quotes
 from gridbroker.pricing.quote import HoursRange, Quote, Range
 
+_ADD_QUOTE = insert(quotes).on_conflict_do_nothing(index_elements=["workload_id"])
+"""Built once: it runs with every submit."""
+
 
 async def add_quote(tx: Tx, quote: Quote, org_id: UUID) -> bool:
     """False when the workload has a quote already."""
@@ -26,7 +29,7 @@ async def add_quote(tx: Tx, quote: Quote, org_id: UUID) -> bool:
         "expires_at": quote.expires_at,
         "basis": quote.basis,
     }
-    result = await tx.execute(insert(quotes).values(row).on_conflict_do_nothing(index_elements=["workload_id"]))
+    result = await tx.execute(_ADD_QUOTE, row)
     return result.rowcount == 1
 
 

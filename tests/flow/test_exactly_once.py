@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gridbroker.app.actions import advance_workloads
+from gridbroker.broker.models import workloads
+from gridbroker.core import claims
 from gridbroker.core.clock import FakeClock
 from gridbroker.core.db import Database
 from tests.flow.conftest import THREE
 from tests.flow.support.checks import MOVED_ONCE, check_market, check_proof, picture
-from tests.flow.support.faults import DroppingQueue, Dying, Racing, Twice
+from tests.flow.support.faults import DroppingQueue, Dying, InterruptedDatabase, Overtaken, Racing, Twice
 from tests.flow.support.runs import MovedRun, finish, move_run
 from tests.flow.support.world import Carry, Market, World
 
@@ -76,6 +80,35 @@ async def test_three_processes_race_for_every_step(market: Market) -> None:
     _paid_once(market.world)
 
 
+@pytest.mark.parametrize("asleep_before", [3, 4])
+async def test_every_step_is_overtaken(market: Market, asleep_before: int) -> None:
+    """Whoever slept through the end of its claim drops what it has: before its decision, before its record."""
+    await _run(market, Overtaken(market.world, asleep_before))
+    _paid_once(market.world)
+
+
+async def test_a_claim_keeps_others_away_until_it_runs_out(small: Market) -> None:
+    workload_id = await small.submit()
+    async with small.world.ports.db.as_system() as tx:
+        [claim] = await claims.claim_due(tx, workloads, limit=9, for_s=30.0)
+    assert claim.id == workload_id
+    assert await advance_workloads(small.world.ports, [workload_id]) == await advance_workloads(small.world.ports, None) == 0
+    await small.world.outlive_claims()
+    assert await advance_workloads(small.world.ports, None) > 0
+    async with small.world.ports.db.as_system() as tx:
+        assert not await claims.record(tx, workloads, claim, due_in_s=None, state="failed")
+    assert await small.state(workload_id) == "starting"
+
+
+async def test_news_during_a_step_is_not_slept_through(small: Market) -> None:
+    """The program ends after a worker has read that it runs, and before that worker records that there is nothing to do."""
+    workload_id, agent, order = await small.started()
+    await small.world.make_due()
+    slow: Any = InterruptedDatabase(small.world.ports.db, 3, lambda: agent.exit(order, 0))
+    await advance_workloads(small.world.other_ports(db=slow), None)
+    assert await small.state(workload_id) == "completed"
+
+
 async def test_a_card_charge_dies_between_the_rail_and_its_record(small: Market) -> None:
     body = {"amount": "25.00", "currency": "EUR", "payment_method": "pm_card_visa"}
     dying = Dying(small.world, after_commit=False)
@@ -136,8 +169,6 @@ async def test_many_workloads_race_for_some_gpus(world: World) -> None:
     await market.add_node("es", "ES", gpu_count=3)
     ids = [await market.submit(expected_hours=1) for _ in range(9)]
     workers = [world.other_ports() for _ in range(4)]
-    from gridbroker.app.actions import advance_workloads
-
     await asyncio.gather(*(advance_workloads(ports, [one]) for ports, one in zip(workers, ids, strict=False)))
     for _ in range(6):
         await world.make_due()

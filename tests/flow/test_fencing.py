@@ -132,8 +132,13 @@ async def test_people_cannot_speak_for_nodes(small: Market) -> None:
 async def test_reports_out_of_order_and_twice(small: Market) -> None:
     """What came first by its number stands; a late one is taken and ignored."""
     workload_id, agent, order = await small.started()
+    for seq, step in ((7, 70), (6, 60)):
+        at = small.world.clock.now().isoformat()
+        progress = Report(epoch=1, seq=seq, kind=ReportKind.PROGRESS, at=at, step=step, total_steps=100)
+        assert (await agent.send_report(order, progress)).status_code == 204
+    assert (await small.show(workload_id))["progress"]["step"] == 70
     now = small.world.clock.now().isoformat()
-    for seq, kind, code in ((9, "exited", 0), (5, "exited", 1), (9, "exited", 1), (3, "running", None), (10, "exited", 1)):
+    for seq, kind, code in ((9, "exited", 0), (8, "exited", 1), (9, "exited", 1), (3, "running", None), (10, "exited", 1)):
         assert (
             await agent.send_report(order, Report(epoch=1, seq=seq, kind=ReportKind(kind), at=now, exit_code=code))
         ).status_code == 204

@@ -8,7 +8,7 @@ from uuid import UUID
 from gridbroker.broker import repository
 from gridbroker.broker.plan import PlacementFacts, WorkloadFacts
 from gridbroker.broker.rows import CheckpointRow, PlacementRow, WorkloadRow
-from gridbroker.broker.workload import PlacementState
+from gridbroker.broker.workload import EndReason, PlacementState
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Tx
 from gridbroker.pricing import rating
@@ -37,6 +37,11 @@ class Loaded:
     def target(self) -> PlacementRow | None:
         reserved = [placement for placement in self.placements if placement.state is PlacementState.RESERVED]
         return reserved[-1] if reserved else None
+
+    @property
+    def refused_by(self) -> tuple[UUID, ...]:
+        """Nodes that could not carry out its order: they are not asked again."""
+        return tuple(sorted({one.node_id for one in self.placements if one.end_reason == EndReason.REFUSED}))
 
     @property
     def resume_step(self) -> int | None:

@@ -1,7 +1,7 @@
 """Processes that die, run twice or race: ways to carry out an action other than once and undisturbed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -88,6 +88,37 @@ class Dying:
     async def _look(self) -> dict[tuple[str, UUID], str]:
         async with self._world.ports.db.as_system() as tx:
             return await _states(tx)
+
+
+class InterruptedDatabase:
+    """Something happens just before its user's n-th transaction begins."""
+
+    def __init__(self, inner: Database, at: int, happens: Callable[[], Awaitable[object]]) -> None:
+        self._inner, self._left, self._happens = inner, at, happens
+
+    @asynccontextmanager
+    async def as_system(self, *, repeatable: bool = False) -> AsyncIterator[Tx]:
+        self._left -= 1
+        if self._left == 0:
+            await self._happens()
+        async with self._inner.as_system(repeatable=repeatable) as tx:
+            yield tx
+
+
+class Overtaken:
+    """Each action is begun by a process that falls asleep before its n-th transaction. Its claims run out, another process does
+    the work, and then the first wakes up and goes on as if nothing had happened."""
+
+    def __init__(self, world: World, asleep_before: int) -> None:
+        self._world, self._asleep_before = world, asleep_before
+
+    async def __call__(self, action: Action, ids: list[UUID] | None) -> None:
+        async def overtake() -> None:
+            await self._world.outlive_claims()
+            await action(self._world.ports, ids)
+
+        sleepy: Any = InterruptedDatabase(self._world.ports.db, self._asleep_before, overtake)
+        await action(self._world.other_ports(db=sleepy), ids)
 
 
 class Racing:

@@ -37,6 +37,7 @@ class Refusals:
             self.wrong.append(f"{label}: {error}")
 
     async def __aenter__(self) -> Self:
+        self.api.queue.take()
         self.before = await self.api.row_counts()
         return self
 
@@ -379,7 +380,6 @@ async def test_an_agent_that_says_what_cannot_be(api):
             refusals.check(body, answer, min(answer.status_code, 499), None)
 
 
-@pytest.mark.xfail(reason="gridbroker.metering.sample converts a time to UTC that no datetime can hold", strict=True)
 async def test_an_agent_whose_clock_is_at_the_end_of_time(api):
     agent = (await api.provider()).agent
     for at in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"):

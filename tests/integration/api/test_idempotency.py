@@ -43,10 +43,7 @@ async def test_the_same_key_with_another_body_or_path_is_refused(api, customer):
     assert await api.row_counts() == before
 
 
-MISSING = pytest.mark.xfail(reason="gridbroker.settlement.routes.top_up does not ask for it yet", strict=True)
-
-
-@pytest.mark.parametrize(("path", "body"), [(WORKLOADS, WORKLOAD), pytest.param("/api/v1/wallet/top-ups", TOP_UP, marks=MISSING)])
+@pytest.mark.parametrize(("path", "body"), [(WORKLOADS, WORKLOAD), ("/api/v1/wallet/top-ups", TOP_UP)])
 async def test_what_costs_money_needs_a_key(api, customer, path, body):
     before = await api.row_counts()
     check_problem(await customer.http.post(path, json=body), 400, "idempotency_key_missing")

@@ -154,7 +154,8 @@ class Plant:
 
     def check_uninterrupted(self, workload_id: str, steps: int) -> None:
         """The program never noticed: its every line arrived, once and in order."""
-        assert self.lines(workload_id) == uninterrupted(steps)
+        lines = self.lines(workload_id)
+        assert lines == uninterrupted(steps), "\n".join(lines)
         view = self.customer.workload(workload_id)
         assert (view["progress"]["step"], view["restarts"], view["moves"], len(view["placements"])) == (steps, 0, 0, 1)
 

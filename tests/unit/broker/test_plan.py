@@ -137,7 +137,7 @@ def test_what_an_exit_means(code: int | None, has_commit: bool, reason: EndReaso
     action = plan(facts(S.RUNNING, exited(code, has_commit=has_commit)))
     assert isinstance(action, EndPlacement)
     assert (action.reason, action.outcome, action.ended_at) == (reason, outcome, BEFORE)
-    assert action.counts_as_restart == (reason is R.FAILED)
+    assert action.counts_as_restart == (reason is R.FAILED or (code == 75 and not has_commit))
 
 
 @pytest.mark.parametrize("ended", [exited(1), placement(node_lost=True), placement(reported="refused")])
