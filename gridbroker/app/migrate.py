@@ -65,18 +65,22 @@ def _upgrade(connection: sa.Connection) -> str:
     try:
         config = _config(connection)
         script = ScriptDirectory.from_config(config)
-        current = _current(connection)
-        if current is not None and current not in {item.revision for item in script.walk_revisions()}:
-            raise SchemaTooNew(
-                f"The database is at revision {current}, which this version does not know. Install a newer Gridbroker."
-            )
+        _refuse_unknown(_current(connection), script)
         command.upgrade(config, "head")
         connection.commit()
+    except BaseException:
+        connection.rollback()  # so that the unlock below runs, and the cause is what the caller sees
+        raise
     finally:
         connection.execute(sa.text(f"select pg_advisory_unlock({_LOCK})"))
     head = script.get_current_head()
     assert head is not None, "the package ships its migrations"
     return head
+
+
+def _refuse_unknown(current: str | None, script: ScriptDirectory) -> None:
+    if current is not None and current not in {item.revision for item in script.walk_revisions()}:
+        raise SchemaTooNew(f"The database is at revision {current}, which this version does not know. Install a newer Gridbroker.")
 
 
 def _current(connection: sa.Connection) -> str | None:

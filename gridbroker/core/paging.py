@@ -36,14 +36,14 @@ def decode_cursor(cursor: str | None) -> UUID | None:
     try:
         found = UUID(bytes=base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
     except (binascii.Error, ValueError):
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
     # The decoder passes over characters that are not of its alphabet.
     if encode_cursor(found) != cursor:
-        raise _bad_cursor()
+        raise bad_cursor()
     return found
 
 
-def _bad_cursor() -> BadCursor:
+def bad_cursor() -> BadCursor:
     return BadCursor("Pass next_cursor of an earlier answer unchanged.", errors=[FieldError("/cursor", "not a cursor")])
 
 

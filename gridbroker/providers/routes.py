@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipV
 
 from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
-from gridbroker.core.errors import FieldError, Invalid
+from gridbroker.core.errors import NotFound
 from gridbroker.core.money import format_micro
 from gridbroker.core.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, page
 from gridbroker.core.queue import Queue
@@ -241,7 +241,7 @@ def _visible(db: Database, caller: Caller) -> AbstractAsyncContextManager[Tx]:
 
 def _provider_of(caller: Caller, org_id: UUID | None) -> UUID:
     if org_id not in (None, caller.org_id) and caller.role is not Role.ADMIN:
-        raise Invalid("Only admins make tokens for another organisation.", errors=[FieldError("/org_id", "not your organisation")])
+        raise NotFound("There is no such organisation. Leave org_id out: the token is for your own.")
     return org_id or caller.org_id
 
 

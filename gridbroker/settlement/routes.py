@@ -15,7 +15,7 @@ from gridbroker.core.clock import Clock
 from gridbroker.core.db import Database, Tx
 from gridbroker.core.errors import FieldError, Invalid
 from gridbroker.core.money import Currency, format_micro, parse_micro
-from gridbroker.core.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, page
+from gridbroker.core.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, bad_cursor, decode_cursor, page
 from gridbroker.core.queue import Queue
 from gridbroker.core.settings import Settings
 from gridbroker.identity.guards import allow, public
@@ -191,6 +191,8 @@ async def list_entries(
 ) -> Page[EntryView]:
     """Transfers that touch the organisation's accounts, newest first; with `reference` those of one workload, charge or payout."""
     before = decode_cursor(cursor)
+    if before is not None and before.int >= 2**63:
+        raise bad_cursor()
     async with db.as_org(caller.org_id) as tx:
         found = await repository.list_entries(
             tx, org_id=caller.org_id, reference=reference, before=before.int if before else None, limit=limit + 1

@@ -118,7 +118,6 @@ async def test_two_at_once_migrate_one_after_the_other(empty):
     assert await asyncio.to_thread(migrate.differences, empty) == []
 
 
-@pytest.mark.xfail(reason="gridbroker.app.migrate unlocks in the aborted transaction, which hides why it was aborted", strict=True)
 async def test_a_step_that_fails_leaves_nothing_behind_and_says_why(empty):
     await query(empty, "create table workloads (id int)")
     with pytest.raises(sa.exc.ProgrammingError, match="workloads"):

@@ -30,11 +30,11 @@ _WRONGLY_ORDERED = """
 select p.id, p.state from placements p left join orders o on o.placement_id = p.id
 where (o.placement_id is null) <> (p.state in ('ended', 'reserved'))
 """
-_RUNS_TWICE = """
+_RUNS_TWICE = f"""
 select workload_id from placements where state not in ('ended', 'reserved') group by 1 having count(*) > 1
 union all select workload_id from placements where state = 'reserved' group by 1 having count(*) > 1
-union all select p.workload_id from placements p join workloads w on w.id = p.workload_id where p.state <> 'ended' and w.{ended}
-""".format(ended=_ENDED)
+union all select p.workload_id from placements p join workloads w on w.id = p.workload_id where p.state <> 'ended' and w.{_ENDED}
+"""
 _OUT_OF_BOUNDS = f"""
 select id, state, spent_micro, hold_micro, moves, restarts from workloads
 where spent_micro not between 0 and hold_micro or moves > {MAX_MOVES}

@@ -1,6 +1,5 @@
 """The whole product in a small living market: random-walk weather, six nodes, faults; every promise holds after every tick."""
 
-import time
 from collections import Counter
 from pathlib import Path
 

@@ -86,7 +86,6 @@ def _kill_what_serves(stack: Stack) -> None:
     """The API's own child; its parent brings it back, not the supervisor."""
     children = descendants(stack.processes["api"])
     assert children, "the server keeps a process below itself"
-    print("CHILDREN", [(c, processes.command_line(c)) for c in children])
     os.kill(children[0], signal.SIGKILL)
 
 
