@@ -39,9 +39,8 @@ def submit(opened: Market, total: int, rate_per_s: float | None) -> Outcome:
 
 
 def report(name: str, outcome: Outcome, *, warmup: int = 0) -> dict[str, Any]:
-    """Figures of the requests after the warm-up. Raises BenchmarkFailed when any was refused: its time would be missing."""
-    if outcome.errors:
-        raise BenchmarkFailed(f"{sum(outcome.errors.values())} submits failed: {outcome.errors}")
+    """Figures of the requests after the warm-up. Raises BenchmarkFailed."""
+    require_accepted(outcome)
     figures = spread(outcome.latencies_ms[warmup:])
     return {
         f"{name}_p50_ms": rounded(figures.p50),
@@ -53,3 +52,9 @@ def report(name: str, outcome: Outcome, *, warmup: int = 0) -> dict[str, Any]:
         f"{name}_achieved_per_s": rounded(len(outcome.latencies_ms) / outcome.elapsed_s),
         f"{name}_generator_late_max_ms": rounded(outcome.lateness_max_ms),
     }
+
+
+def require_accepted(outcome: Outcome) -> None:
+    """Raises BenchmarkFailed when any submit was refused: its time would be missing from the figures."""
+    if outcome.errors:
+        raise BenchmarkFailed(f"{sum(outcome.errors.values())} submits failed: {outcome.errors}")

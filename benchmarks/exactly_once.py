@@ -19,6 +19,7 @@ POLL_S = 0.5
 MAX_SHOWN = 10
 
 _ENDED = sa.text("select count(*), max(ended_at) from workloads where state in ('completed', 'failed', 'cancelled')")
+_COMMITTED = sa.text("select xact_commit from pg_stat_database where datname = current_database()")
 _COUNTS = sa.text("""
 select w.id, w.state,
   (select count(*) from statements s where s.workload_id = w.id) as statements,
@@ -61,6 +62,12 @@ async def wait_until_ended(settings: Settings, count: int, timeout_s: float) -> 
             if perf_counter() > deadline:
                 return None, ended
             await asyncio.sleep(POLL_S)
+
+
+async def committed(settings: Settings) -> int:
+    """How many transactions the database has committed, give or take those of the last second."""
+    async with _database(settings) as db, db.as_system() as tx:
+        return int(await tx.scalar(_COMMITTED) or 0)
 
 
 async def examine(settings: Settings, tally: Tally, total: int) -> Verdict:

@@ -17,7 +17,7 @@ class Scale:
     """Workloads sent one after another to one idle node."""
     workloads: int = 1000
     agents: int = 50
-    busy_s: float = 5.0
+    busy_s: float = 3.0
     """Submits at the same rate while the simulated agents work."""
     drain_timeout_s: float = 240.0
     pgbench_s: int = 10

@@ -35,7 +35,6 @@ MAX_BATCHES = 500
 MAX_STEPS = 12
 """Steps in a row on one row: route, and settle after an end, follow at once; no state loops."""
 WAKE_PER_FREED_GPU = 1
-CONFLICT_RETRY_S = 0.05
 MAX_BACKOFF_S = 60.0
 
 _log = structlog.get_logger()
@@ -121,7 +120,8 @@ async def _try_step(ports: BrokerPorts, claim: Claim, look: _Look) -> bool | Non
         _log.info("claim_lost", workload_id=str(claim.id))
     except LeaseConflict:
         look.forget()
-        await _give_back(ports, claim, CONFLICT_RETRY_S)
+        await _give_back(ports, claim, 0)
+        ports.queue.hint("workload.advance", claim.id)
     except GridbrokerError as error:
         _log.warning("step_postponed", workload_id=str(claim.id), code=error.code, detail=error.detail)
         await _give_back(ports, claim, _backoff_s(claim))

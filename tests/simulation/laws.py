@@ -1,6 +1,7 @@
 """What must hold after every tick of a living market, and what must have come of it in the end."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from gridbroker.broker.policy import DEFAULT_POLICY
@@ -58,6 +59,7 @@ _STUCK_CLAIMS = " union all ".join(
     f" or claim_until > clock_timestamp() + interval '2 minutes' or (claim_until is null) <> (claim_token is null)"
     for table in ("workloads", "charges", "payouts", "receipt_trees")
 )
+_FORGOTTEN = f"select id, state, state_reason from workloads where due_at is null and not {_ENDED}"
 _BALANCES = """
 select (select coalesce(sum(credits_posted - debits_posted), 0) from ledger_accounts where not derived) as stored,
   (select coalesce(sum(case when t.credit = a.code then t.amount_micro else -t.amount_micro end), 0)
@@ -65,7 +67,8 @@ select (select coalesce(sum(credits_posted - debits_posted), 0) from ledger_acco
    where a.derived and t.kind in ('single', 'post')) as derived
 """
 _PLACED = """
-select p.id, p.zone, p.leased_at, w.spec, d.body -> 'route' -> 'chosen' -> 'run' as run
+select p.id, p.zone, p.leased_at, w.spec,
+  coalesce(d.body #> '{assessment,best,target,run}', d.body #> '{route,candidates,0,run}') as run
 from placements p join workloads w on w.id = p.workload_id join decisions d on d.id = p.decision_id
 """
 
@@ -79,6 +82,7 @@ async def check_tick(life: Life, *, is_steady: bool) -> None:
         "an order without a placement that is to run, or the other way round": _WRONGLY_ORDERED,
         "a workload has two places, or one after its end": _RUNS_TWICE,
         "spend, moves or restarts out of bounds, or an ended workload is still due": _OUT_OF_BOUNDS,
+        "nobody will ever look at it again": _FORGOTTEN,
         "not exactly one statement, receipt and hold resolution, or the sums differ": _NOT_ONCE,
     }.items():
         await _none(world, law, query)
@@ -102,7 +106,7 @@ async def check_end(life: Life) -> None:
     for row in await world.rows("select id, spent_micro from workloads order by id"):
         statement = await check_proof(market, row["id"])
         assert statement["cost_micro"] == row["spent_micro"]
-    rails = world.ports
+    rails: Any = world.ports
     assert len(rails.payout_rail.effects) == await world.count("payouts", "state = 'paid'"), "a payout was sent twice"
     assert len(rails.card_rail.effects) == 1
 
@@ -119,7 +123,7 @@ def _check_promises(life: Life, placement: Row) -> None:
     if spec["green_only"]:
         assert intensity <= DEFAULT_POLICY.green.max_intensity_g_per_kwh, f"placed where it was not green: {placement}"
     cap = spec["max_intensity_g_per_kwh"]
-    assert cap is None or run is None or run["mean_intensity_g_per_kwh"] <= cap, f"placed above its cap: {placement}"
+    assert cap is None or run["mean_intensity_g_per_kwh"] <= cap, f"placed above its cap: {placement}"
 
 
 async def _check_balances(world: World) -> None:

@@ -25,18 +25,22 @@ from tests.simulation.weather import Weather
 
 NODES = (("es1", "ES", 2), ("es2", "ES", 1), ("gb1", "GB", 2), ("gb2", "GB", 1), ("fr1", "FR", 1), ("de1", "DE", 2))
 ZONES = ("ES", "GB", "FR", "DE")
-TICK = timedelta(minutes=30)
-BUSY_TICKS = 44
+TICK = timedelta(minutes=45)
+BUSY_TICKS = 30
 """How long workloads arrive and faults happen; then all is given time to end."""
-QUIET_TICKS = 60
+PATIENT_TICKS = 8
+"""After which owners call off what nobody would ever run."""
+MAX_TICKS = 80
 ARRIVALS = 26
+LONG = 0.3
+"""Share of the workloads that run into the evening and the night, so that moving them may pay."""
 FUNDS = "5000.00"
 LIST_PRICE = 2.4
 
 LOST_HINTS = 0.25
 RACES = 0.25
 CRASHES = 0.25
-DIES, VANISHES, RETURNS = 0.015, 0.015, 0.45
+DIES, VANISHES, RETURNS = 0.02, 0.02, 0.45
 CHANGES_ITS_MIND = 0.06
 
 
@@ -59,9 +63,7 @@ class Crashing:
         self._world, self._random, self._happened = world, random, happened
 
     async def __call__(self, action: actions.Action, ids: list[UUID] | None) -> None:
-        database: Any = MortalDatabase(
-            self._world.ports.db, self._random.randint(1, 12), after_commit=self._random.random() < 0.3
-        )
+        database: Any = MortalDatabase(self._world.ports.db, self._random.randint(1, 12), after_commit=self._random.random() < 0.3)
         try:
             await action(self._world.other_ports(db=database), ids)
         except Crash:
@@ -85,7 +87,7 @@ class Life:
     async def begin(cls, seed: int, database: Database, clock: FakeClock, folder: Path) -> Self:
         random = Random(seed)
         world = await World.open(database, clock, folder, ForgetfulQueue(random))
-        weather = Weather(random, ZONES, clock.now(), hours=BUSY_TICKS + QUIET_TICKS)
+        weather = Weather(random, ZONES, clock.now(), hours=MAX_TICKS)
         world.ports = world.other_ports(grid_source=weather)
         await actions.refresh_grid(world.ports, None)
         market = await Market.open(world, euros=FUNDS)
@@ -107,7 +109,7 @@ class Life:
     # --- time ----------------------------------------------------------------------------------------------------------
 
     async def tick(self) -> bool:
-        """Half an hour: who came back, what arrived, what nodes did, what workers made of it. True when no worker died in it."""
+        """Arrivals, time, node faults, what nodes do and what workers make of it. True when no worker died in it."""
         self.tick_number += 1
         is_busy = self.tick_number <= BUSY_TICKS
         await self.world.outlive_claims()
@@ -115,6 +117,7 @@ class Life:
             await self._arrivals()
             await self._changes_of_mind()
         self.clock.advance(TICK)
+        await actions.refresh_grid(self.world.ports, None)
         await self._node_faults(is_busy)
         await self._act()
         carry, is_steady = self._workers(is_busy)
@@ -133,9 +136,9 @@ class Life:
                 await site.act(self.clock.now())
 
     async def _stamp_orders(self) -> None:
-        """Orders carry the database's wall time; put the market's in its place, so that start timeouts run on it."""
+        """Orders carry the database's wall time; put the market's in its place, so that timeouts of starts and stops run on it."""
         await self.world.execute(
-            "update placements set ordered_wall_at = :now where state = 'starting' and ordered_wall_at > :far",
+            "update placements set ordered_wall_at = :now where state in ('starting', 'stopping') and ordered_wall_at > :far",
             now=self.clock.now(),
             far=self.clock.now() + timedelta(days=30),
         )
@@ -179,9 +182,10 @@ class Life:
             await self._submit()
 
     async def _submit(self) -> None:
-        random, hours = self.random, round(self.random.uniform(0.5, 7), 2)
-        gpus, has_checkpoints = random.choice([1, 1, 1, 2]), random.random() < 0.7
-        budget = hours * gpus * LIST_PRICE * random.choice([0.4, 1.05, 1.5, 2, 3])
+        random, is_long = self.random, self.random.random() < LONG
+        hours = round(random.uniform(9, 15) if is_long else random.uniform(0.5, 5), 2)
+        gpus, has_checkpoints = random.choice([1, 1, 1, 2]), is_long or random.random() < 0.6
+        budget = hours * gpus * LIST_PRICE * random.choice([0.4, 1.1, 1.5, 2, 3])
         deadline_at = self.clock.now() + timedelta(hours=hours * random.uniform(0.9, 4) + 0.5)
         workload_id = await self.market.submit(
             name=f"w{len(self.scripts)}",

@@ -90,6 +90,11 @@ class Plant:
             processes.stop(node.agent, [(signal.SIGTERM, 8.0)])
         self.customer.close()
 
+    @property
+    def key(self) -> str:
+        """The customer's."""
+        return self.customer._http.headers["Authorization"].removeprefix("Bearer ")
+
     def submit(self, steps: int, client: Client | None = None, **changes: Any) -> str:
         body = {
             "name": "spirals",
@@ -171,7 +176,8 @@ class Plant:
         return resumed_at
 
     def _logs(self) -> str:
-        return "\n".join(f"--- {log.name}\n{processes.tail(log, 1500)}" for log in sorted((self.settings.data_dir / "logs").glob("*.log")))
+        logs = sorted((self.settings.data_dir / "logs").glob("*.log"))
+        return "\n".join(f"--- {log.name}\n{processes.tail(log, 1500)}" for log in logs)
 
 
 @cache

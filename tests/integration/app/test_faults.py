@@ -1,5 +1,9 @@
-"""The whole running product, its processes killed under real work: everything finishes, once, with the result that it would have had."""
+"""The running product, its processes killed under real work: all of it finishes, once, with the result that it would have had.
 
+A killed process's claims run out after half a minute, so any of these may take that much longer than usual.
+"""
+
+import json
 import os
 import queue
 import signal
@@ -204,8 +208,6 @@ class Machine:
     """A stack with a supervisor of its own that can be killed with all that it runs."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        import json
-
         command = [sys.executable, "-c", SUPERVISE, str(folder), json.dumps(options)]
         self.supervisor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self.supervisor.stdout is not None
@@ -257,6 +259,7 @@ import os, sys, time
 while os.path.exists(sys.argv[1]): time.sleep(0.05)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+"""Started again after its death it waits while a file is there, so that the other one has to take over."""
 
 
 def test_two_stacks_share_one_database_and_one_leads(tmp_path: Path) -> None:
@@ -266,16 +269,16 @@ def test_two_stacks_share_one_database_and_one_leads(tmp_path: Path) -> None:
         cleanup.callback(postgres.stop)
         valkey = EmbeddedValkey.start(tmp_path / "vk")
         cleanup.callback(valkey.stop)
-        one = cleanup.enter_context(_second_of_two(tmp_path / "one", postgres, valkey))
+        one = cleanup.enter_context(_one_of_two(tmp_path / "one", postgres, valkey))
         (tmp_path / "two").mkdir()
         for shared in ("keys", "blobs"):  # as hosts that work together share them
             (tmp_path / "one" / shared).mkdir(exist_ok=True)
             (tmp_path / "two" / shared).symlink_to(tmp_path / "one" / shared)
-        two = cleanup.enter_context(_second_of_two(tmp_path / "two", postgres, valkey))
+        two = cleanup.enter_context(_one_of_two(tmp_path / "two", postgres, valkey))
         assert list(one.processes) == list(two.processes) == ["api", "worker", "scheduler"]
         plant = _plant(one)
         cleanup.callback(plant.close)
-        other = cleanup.enter_context(Client(two.url, plant.customer._http.headers["Authorization"].removeprefix("Bearer ")))
+        other = cleanup.enter_context(Client(two.url, plant.key))
         plant.until("somebody leads", lambda: len(_leaders(plant)) == 1)
         assert (_leads(one), _leads(two)) == (True, False)
 
@@ -294,7 +297,7 @@ def test_two_stacks_share_one_database_and_one_leads(tmp_path: Path) -> None:
         (tmp_path / "one" / "hold").unlink()
 
 
-def _second_of_two(folder: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> Stack:
+def _one_of_two(folder: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> Stack:
     urls = postgres.database_urls("gridbroker")
     settings = Settings(
         data_dir=folder,
@@ -304,8 +307,8 @@ def _second_of_two(folder: Path, postgres: EmbeddedPostgres, valkey: EmbeddedVal
         redis_url=valkey.url,
         **FAST,
     )
-    hold = str(folder / "hold")
-    return Stack.start(settings, commands={**COMMANDS, "scheduler": (sys.executable, "-c", WAITING_SCHEDULER, hold, *COMMANDS["scheduler"])})
+    scheduler = (sys.executable, "-c", WAITING_SCHEDULER, str(folder / "hold"), *COMMANDS["scheduler"])
+    return Stack.start(settings, commands={**COMMANDS, "scheduler": scheduler})
 
 
 def _leads(stack: Stack) -> bool:

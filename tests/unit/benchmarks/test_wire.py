@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -15,38 +15,39 @@ Reply = Callable[[bytes], bytes]
 async def server(reply: Reply) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Answers each request head that has no body; its port, and the heads it got."""
     heads: list[bytes] = []
+    served: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"close" not in (head := await reader.readuntil(b"\r\n\r\n")):
                 heads.append(head)
                 writer.write(reply(head))
-                if b"close" in head:
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        writer.close()
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listening:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.create_task(serve(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listening:
         yield listening.sockets[0].getsockname()[1], heads
+        await asyncio.gather(*served)
 
 
 async def test_calls_share_one_connection_and_carry_the_key() -> None:
-    async with server(lambda _: b'HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{"a": 1}') as (port, heads):
-        async with Connection("127.0.0.1", port, "secret") as connection:
-            answers = await asyncio.gather(*(connection.call("GET", f"/{number}") for number in range(5)))
+    good = b'HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{"a": 1}'
+    async with server(lambda _: good) as (port, heads), Connection("127.0.0.1", port, "secret") as connection:
+        answers = await asyncio.gather(*(connection.call("GET", f"/{number}") for number in range(5)))
     assert [answer.json() for answer in answers] == [{"a": 1}] * 5
     assert len(heads) == 5
     assert all(b"Authorization: Bearer secret\r\n" in head for head in heads)
 
 
 async def test_a_dropped_connection_is_an_error_and_the_next_call_opens_another() -> None:
-    async with server(lambda head: b"" if b"close" in head else b"HTTP/1.1 204 No Content\r\n\r\n") as (port, _):
-        async with Connection("127.0.0.1", port) as connection:
-            with pytest.raises(OSError, match="closed"):
-                await connection.call("GET", "/close")
-            assert (await connection.call("GET", "/again")).status == 204
+    async with server(lambda _: b"HTTP/1.1 204 No Content\r\n\r\n") as (port, _), Connection("127.0.0.1", port) as connection:
+        with pytest.raises(OSError, match="closed"):
+            await connection.call("GET", "/close")
+        assert (await connection.call("GET", "/again")).status == 204
 
 
 def test_the_head_names_status_and_length_whatever_its_case() -> None:
