@@ -23,11 +23,17 @@ from gridbroker.settlement.data_integrity import Signer
 from gridbroker.settlement.service import Settlement
 
 RETRY_S = (0.5, 2.0, 10.0, 60.0)
-"""Wall seconds until a workload that found no place looks again by itself; freed GPUs wake it sooner."""
+"""Wall seconds between the end of a failed placement and the next try, by how many failed before."""
+LOOK_AGAIN_S = (5.0, 20.0, 60.0)
+"""Wall seconds until a workload that found no place looks again by itself; freed GPUs and new nodes wake it sooner."""
 
 
-def retry_in_s(attempts: int) -> float:
-    return RETRY_S[min(attempts, len(RETRY_S)) - 1]
+def retry_in_s(failures: int) -> float:
+    return RETRY_S[min(failures, len(RETRY_S)) - 1]
+
+
+def look_again_in_s(looks: int) -> float:
+    return LOOK_AGAIN_S[min(looks, len(LOOK_AGAIN_S)) - 1]
 
 
 async def end_placement(tx: Tx, clock: Clock, claim: Claim, loaded: Loaded, action: EndPlacement) -> int:

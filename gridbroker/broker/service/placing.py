@@ -10,7 +10,7 @@ from gridbroker.broker.migration import Assessment
 from gridbroker.broker.plan import MarkRunning, Stop, Switch, Wait
 from gridbroker.broker.routing import Candidate, Route
 from gridbroker.broker.rows import DecisionRow, PlacementRow
-from gridbroker.broker.service.closing import close_placement, retry_in_s
+from gridbroker.broker.service.closing import close_placement, look_again_in_s
 from gridbroker.broker.service.facts import Loaded, runs_out_at, spent_micro
 from gridbroker.broker.service.market import Market, Question, as_body
 from gridbroker.broker.service.orders import order_of
@@ -74,7 +74,7 @@ async def _keep_waiting(
         decision = _decision(clock, loaded, market, question, "route", "waiting", None, {"route": as_body(route)})
         await repository.add_decision(tx, decision)
         await tell(tx, clock, workload, "waiting", reason=reason, rejected=route.rejected_counts)
-    await move(tx, claim, workload, WorkloadState.WAITING, due_in_s=retry_in_s(claim.attempts), state_reason=reason)
+    await move(tx, claim, workload, WorkloadState.WAITING, due_in_s=look_again_in_s(claim.attempts), state_reason=reason)
 
 
 def _why_not(route: Route) -> str:
