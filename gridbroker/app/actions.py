@@ -12,8 +12,6 @@ from gridbroker.identity.idempotency import KEEP_HOURS
 from gridbroker.providers import service as providers
 from gridbroker.settlement import tasks as settlement
 
-WOKEN_BY_A_NODE = 50
-
 Action = Callable[[Ports, Sequence[UUID] | None], Awaitable[int]]
 
 
@@ -51,10 +49,11 @@ async def find_lost_nodes(ports: Ports, _ids: Sequence[UUID] | None) -> int:
     return len(lost)
 
 
-async def node_in_service(ports: Ports, _ids: Sequence[UUID] | None) -> int:
-    """A node came (back): whoever waited longest looks again."""
+async def node_in_service(ports: Ports, ids: Sequence[UUID] | None) -> int:
+    """A node came (back): as many as it has GPUs, of those who waited longest, look again."""
     async with ports.db.as_system() as tx:
-        woken = await broker_tasks.wake_waiting(tx, WOKEN_BY_A_NODE)
+        nodes = [await providers.get_node(tx, node_id) for node_id in ids or ()]
+        woken = await broker_tasks.wake_waiting(tx, sum(len(node.free_gpus) for node in nodes))
     for workload_id in woken:
         ports.queue.hint("workload.advance", workload_id)
     return len(woken)

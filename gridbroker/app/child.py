@@ -15,8 +15,9 @@ MARK = f"{PREFIX}STACK"
 """The variable by which the processes of one data folder, and theirs, can be recognised."""
 STOP_PATIENCE_S = 10.0
 MAX_LOG_BYTES = 50 * 1024**2
-WORKER_NICENESS = 5
-"""Workers step back so that requests are acknowledged promptly."""
+BACKGROUND = frozenset({"worker", "scheduler"})
+BACKGROUND_NICENESS = 5
+"""What nobody waits for steps back, so that requests are acknowledged promptly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,9 @@ def programs(commands: Mapping[str, Sequence[str]], workers: int) -> list[Progra
     for name, argv in commands.items():
         if name == "worker":
             names = [name, *(f"{name}-{number}" for number in range(2, workers + 1))][:workers]
-            planned += [Program(each, tuple(argv), WORKER_NICENESS) for each in names]
+            planned += [Program(each, tuple(argv), BACKGROUND_NICENESS) for each in names]
         else:
-            planned.append(Program(name, tuple(argv)))
+            planned.append(Program(name, tuple(argv), BACKGROUND_NICENESS if name in BACKGROUND else 0))
     return planned
 
 

@@ -79,16 +79,20 @@ async def request_stop(tx: Tx, workload_id: UUID, org_id: UUID, why: str) -> boo
 
 
 async def wake_waiting(tx: Tx, limit: int, *, but: UUID | None = None) -> list[UUID]:
-    """Make the longest waiting workloads due, except one: room has become free. Returns whom to hint."""
+    """Make the longest waiting workloads due, except one: room has become free. Returns whom to hint.
+
+    One that is claimed may be looking at the market as it was: it is marked, as by `claims.wake`, and looks again.
+    """
     oldest = (
         sa.select(workloads.c.id)
         .where(workloads.c.state == WorkloadState.WAITING, workloads.c.id.is_distinct_from(but))
-        .where(sa.or_(workloads.c.claim_until.is_(None), workloads.c.claim_until < NOW))
         .order_by(workloads.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    rows = await tx.execute(workloads.update().where(workloads.c.id.in_(oldest)).values(due_at=NOW).returning(workloads.c.id))
+    beyond_claim = workloads.c.claim_until + sa.text("interval '1 microsecond'")
+    due_at = sa.case((workloads.c.claim_until > NOW, beyond_claim), else_=NOW)
+    rows = await tx.execute(workloads.update().where(workloads.c.id.in_(oldest)).values(due_at=due_at).returning(workloads.c.id))
     return [row.id for row in rows]
 
 

@@ -29,12 +29,14 @@ from gridbroker.core.settings import Settings
 from gridbroker.providers.lease import LeaseConflict
 from gridbroker.settlement.data_integrity import Signer
 
-CLAIM_S = 30.0
+CLAIM_S = 10.0
+"""A step takes milliseconds; this is how long what a killed process was at stands still."""
 BATCH = 20
 MAX_BATCHES = 500
 MAX_STEPS = 12
 """Steps in a row on one row: route, and settle after an end, follow at once; no state loops."""
-WAKE_PER_FREED_GPU = 1
+WAKE_PER_FREED_GPU = 2
+"""More than one, since the one that waited longest may not want this GPU."""
 MAX_BACKOFF_S = 60.0
 
 _log = structlog.get_logger()

@@ -29,6 +29,8 @@ class BadSettings(Invalid):
 class Settings:
     data_dir: Path
     """Embedded databases, blobs, keys and logs live below this folder."""
+    shared_dir: Path | None = None
+    """Checkpoints and the receipts' signing key, which all hosts of one installation need. Default: `data_dir`."""
 
     database_url: str | None = None
     """PostgreSQL as its owner: migrations, and the default for the two below. Unset: the embedded one."""
@@ -72,11 +74,11 @@ class Settings:
 
     @property
     def blob_dir(self) -> Path:
-        return self.data_dir / "blobs"
+        return (self.shared_dir or self.data_dir) / "blobs"
 
     @property
     def signing_key_path(self) -> Path:
-        return self.data_dir / "keys" / "receipts.ed25519"
+        return (self.shared_dir or self.data_dir) / "keys" / "receipts.ed25519"
 
     @property
     def issuer_url(self) -> str:

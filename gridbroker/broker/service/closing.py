@@ -5,7 +5,7 @@ from datetime import datetime
 from gridbroker.broker import repository
 from gridbroker.broker.plan import EndPlacement, Finish
 from gridbroker.broker.rows import PlacementRow
-from gridbroker.broker.service.facts import Loaded, spent_micro, usage_of
+from gridbroker.broker.service.facts import Loaded, usage_of
 from gridbroker.broker.service.recording import move, tell
 from gridbroker.broker.workload import EndReason, PlacementState, WorkloadState
 from gridbroker.core.claims import Claim
@@ -176,6 +176,3 @@ def _usage(placement: PlacementRow, cost_micro: int) -> PlacementFacts:
 def _end_of(placement: PlacementRow, ended_at: datetime) -> datetime:
     start = placement.started_at or placement.reported_running_at
     return max(ended_at, start) if start else ended_at
-
-
-__all__ = ["close_placement", "end_placement", "finish", "retry_in_s", "settle", "spent_micro", "void"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gridbroker.app.child import MAX_LOG_BYTES, WORKER_NICENESS, Program, programs, rotate
+from gridbroker.app.child import BACKGROUND_NICENESS, MAX_LOG_BYTES, Program, programs, rotate
 from gridbroker.app.embedded.binaries import newest_first
 from gridbroker.app.embedded.postgres import NO_PROCESS, is_passing, is_ready, recorded_pid, without_pid
 from gridbroker.app.supervisor import MAX_BACKOFF_S, backoff_s
@@ -49,10 +49,10 @@ def test_workers_are_numbered_and_step_back():
     planned = programs({"api": ["/a"], "worker": ["/w"], "scheduler": ["/s"]}, workers=3)
     assert planned == [
         Program("api", ("/a",)),
-        Program("worker", ("/w",), WORKER_NICENESS),
-        Program("worker-2", ("/w",), WORKER_NICENESS),
-        Program("worker-3", ("/w",), WORKER_NICENESS),
-        Program("scheduler", ("/s",)),
+        Program("worker", ("/w",), BACKGROUND_NICENESS),
+        Program("worker-2", ("/w",), BACKGROUND_NICENESS),
+        Program("worker-3", ("/w",), BACKGROUND_NICENESS),
+        Program("scheduler", ("/s",), BACKGROUND_NICENESS),
     ]
     assert [program.name for program in programs({"api": ["/a"], "worker": ["/w"]}, workers=0)] == ["api"]
 

@@ -85,5 +85,7 @@ def test_the_clock_is_real_unless_an_epoch_is_given():
 def test_places_below_the_data_folder_and_the_issuer():
     settings = Settings(data_dir=Path("/data"))
     assert settings.blob_dir == Path("/data/blobs")
+    shared = Settings(data_dir=Path("/data"), shared_dir=Path("/nfs"))
+    assert (shared.blob_dir, shared.signing_key_path) == (Path("/nfs/blobs"), Path("/nfs/keys/receipts.ed25519"))
     assert settings.issuer_url == "http://127.0.0.1:8000"
     assert Settings(data_dir=Path("/d"), public_url="https://broker.example").issuer_url == "https://broker.example"
