@@ -54,35 +54,36 @@ def run(*, grid_trace: Path | None = None, as_json: bool = False, keep: bool = F
     )
     try:
         with Stack.start(settings) as stack:
-            summary = _play(stack, stage, folder, teller)
-            summary["seconds"] = round(time.monotonic() - started_s, 1)
-            _tell_end(teller, summary, as_json=as_json)
-            if keep:
-                teller.head(f"Left running at {stack.url} (Ctrl-C stops it)")
-                stack.wait()
+            admin_key = ensure_admin_now(stack.settings)
+            if admin_key is None:
+                raise DemoFailed("This data folder has been used before; the demonstration needs a fresh one.")
+            cast = assemble(stack.url, admin_key, stack.settings, stage.zones)
+            try:
+                summary = _play(stack, cast, stage, folder, teller)
+                summary["seconds"] = round(time.monotonic() - started_s, 1)
+                _tell_end(teller, summary, as_json=as_json)
+                if keep:
+                    teller.head(f"Left running at {stack.url} with all nodes; Ctrl-C stops it")
+                    teller.line(f"admin key, shown this once: {admin_key}")
+                    stack.wait()
+            finally:
+                cast.stop()
     finally:
         if not keep and data_dir is None:
             _tidy(folder)
     return 0 if summary["ok"] else 1
 
 
-def _play(stack: Stack, stage: Stage, folder: Path, teller: Teller) -> dict[str, Any]:
-    admin_key = ensure_admin_now(stack.settings)
-    if admin_key is None:
-        raise DemoFailed("This data folder has been used before; the demonstration needs a fresh one.")
-    cast = assemble(stack.url, admin_key, stack.settings, stage.zones)
-    try:
-        _wait_for_curtain(stack, cast.customer)
-        body = workload_body(stage)
-        teller.plan(cast.customer.plan(body))
-        workload = cast.customer.submit(body)
-        teller.decision(_first_decision(cast.customer, workload["id"]))
-        story = follow(cast.customer, workload["id"], teller)
-        steps = check_steps(story.lines, story.view)
-        teller.steps(steps)
-        return _account(stack, cast, story, steps, stage, folder, teller)
-    finally:
-        cast.stop()
+def _play(stack: Stack, cast: Cast, stage: Stage, folder: Path, teller: Teller) -> dict[str, Any]:
+    _wait_for_curtain(stack, cast.customer)
+    body = workload_body(stage)
+    teller.plan(cast.customer.plan(body))
+    workload = cast.customer.submit(body)
+    teller.decision(_first_decision(cast.customer, workload["id"]))
+    story = follow(cast.customer, workload["id"], teller)
+    steps = check_steps(story.lines, story.view)
+    teller.steps(steps)
+    return _account(stack, cast, story, steps, stage, folder, teller)
 
 
 def workload_body(stage: Stage) -> dict[str, Any]:
