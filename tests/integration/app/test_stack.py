@@ -105,7 +105,7 @@ def test_everything_runs_and_everything_ends(tmp_path: Path, reports: Reports):
         assert list(pids) == ["postgres", "valkey", "api", "worker", "worker-2", "scheduler"]
         assert all(is_alive(pid) for pid in pids.values())
         niceness = {name: os.getpriority(os.PRIO_PROCESS, pids[name]) - os.getpriority(os.PRIO_PROCESS, 0) for name in pids}
-        assert [name for name, value in niceness.items() if value] == ["worker", "worker-2"]
+        assert [name for name, value in niceness.items() if value] == ["worker", "worker-2", "scheduler"]
         assert ask(stack.settings.database_url, "select count(*) from alembic_version") == 1, "migrated"
         with redis.Redis.from_url(stack.settings.redis_url or "") as client:
             assert client.ping()
