@@ -1,6 +1,5 @@
 """Hints: messages that say "look at this row soon". A lost hint costs one sweep interval, never correctness."""
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
@@ -24,13 +23,3 @@ class RecordingQueue:
     def take(self) -> list[tuple[str, UUID]]:
         taken, self.hints = self.hints, []
         return taken
-
-
-class CallbackQueue:
-    """A queue that hands each hint to a function: the adapter for dramatiq is built from one in app/."""
-
-    def __init__(self, send: Callable[[str, UUID], None]) -> None:
-        self._send = send
-
-    def hint(self, name: str, row_id: UUID) -> None:
-        self._send(name, row_id)

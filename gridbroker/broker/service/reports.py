@@ -26,14 +26,11 @@ from gridbroker.node_agent.protocol import (
     ReportKind,
     manifest_bytes,
 )
+from gridbroker.providers.lease import StaleEpoch
 
 MAX_CHECKPOINT_FILES = 10_000
 MAX_AHEAD_S = 300
 """Wall seconds that an agent's clock may run ahead before its times are refused."""
-
-
-class StaleEpoch(Conflict):
-    code, title = "stale_epoch", "This lease is over"
 
 
 class CheckpointIncomplete(Conflict):
